@@ -1,0 +1,68 @@
+# Each target makes the environment it needs, once, from pinned constraints.
+#
+#   make demo        train, evaluate and export a small network on digits
+#   make test        the tests on TensorFlow, then on JAX
+#   make test-torch  the tests on PyTorch
+#   make lint        ruff
+#   make bench       a training step, side by side with other libraries
+
+PYTHON ?= python3
+# Not an extra of the package: it is `tensorflow` without its GPU code, for a
+# smaller download. Where it does not exist (macOS): make TENSORFLOW=tensorflow
+TENSORFLOW ?= tensorflow-cpu
+# Tests spend most of their time tracing, which uses one core.
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+# Errors only: where an index lacks a page, pip warns once per package.
+PIP_INSTALL = -m pip install -qq --disable-pip-version-check
+PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test test-tensorflow test-jax test-torch lint bench
+
+demo: .venv/installed
+	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
+
+test: test-tensorflow test-jax
+
+test-tensorflow: .venv/installed
+	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
+
+test-jax: .venv/installed
+	KERAS_BACKEND=jax .venv/bin/python $(PYTEST)
+
+test-torch: .venv-torch/installed
+	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST)
+
+lint: .venv/installed
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+bench: .venv/installed .venv-kecam/installed
+	.venv/bin/python benchmarks/train_step.py \
+		--out benchmarks/RESULTS.md
+
+# The stamp is written last, so a failed install is tried again.
+.venv/installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv: one to three minutes, once"
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP_INSTALL) -c constraints.txt \
+		-e '.[data,dev,jax]' $(TENSORFLOW)
+	touch $@
+
+.venv-torch/installed: pyproject.toml constraints-torch.txt
+	@echo "Installing into .venv-torch: one to three minutes, once"
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python $(PIP_INSTALL) -c constraints-torch.txt \
+		-e '.[data,dev,torch]'
+	touch $@
+
+# The list is complete. Without --no-deps pip would add `tensorflow` to the
+# `tensorflow-cpu` that both contenders are to run on.
+.venv-kecam/installed: benchmarks/requirements-kecam.txt
+	@echo "Installing into .venv-kecam: one to three minutes, once"
+	$(PYTHON) -m venv .venv-kecam
+	.venv-kecam/bin/python $(PIP_INSTALL) --no-deps -r $<
+	touch $@

@@ -1,0 +1,32 @@
+"""keras_cv_attention_models: NFNetF0, `compile` with its defaults.
+
+It has no AGC, so its step does less than ours.
+"""
+
+import keras_cv_attention_models
+import tensorflow as tf
+import tf_keras
+import worker
+from keras_cv_attention_models import nfnets
+
+model = nfnets.NFNetF0(
+    input_shape=(worker.SIZE, worker.SIZE, 3),
+    num_classes=worker.CLASSES,
+    pretrained=None,
+)
+model.compile(
+    tf.keras.optimizers.SGD(worker.LEARNING_RATE, momentum=0.9, nesterov=True),
+    "sparse_categorical_crossentropy",
+)
+images, labels = worker.data()
+
+worker.serve(
+    lambda: model.train_on_batch(images, labels),
+    parameters=model.count_params(),
+    versions={
+        "keras_cv_attention_models": keras_cv_attention_models.__version__,
+        "tf_keras": tf_keras.__version__,
+        "tensorflow": tf.__version__,
+    },
+    note="has no AGC",
+)

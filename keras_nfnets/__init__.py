@@ -1,0 +1,14 @@
+"""Normalizer-free networks for Keras 3."""
+
+from keras_nfnets import activations as activations
+from keras_nfnets import agc as agc
+from keras_nfnets import layers as layers
+from keras_nfnets import optimizers as optimizers
+from keras_nfnets.agc import AGC as AGC
+from keras_nfnets.models import NFNet as NFNet
+from keras_nfnets.models import preprocess_input as preprocess_input
+from keras_nfnets.training import AGCModel as AGCModel
+from keras_nfnets.variants import VARIANTS as VARIANTS
+from keras_nfnets.variants import Variant as Variant
+
+__version__ = "0.1.0"

@@ -1,0 +1,102 @@
+"""Variance-preserving activations: gamma * f(x) has variance 1 for x ~ N(0, 1).
+
+Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+# The constants of the papers' code, to the digit.
+GAMMA = {
+    "identity": 1.0,
+    "celu": 1.270926833152771,
+    "elu": 1.2716004848480225,
+    "gelu": 1.7015043497085571,
+    "leaky_relu": 1.70590341091156,
+    "log_sigmoid": 1.9193484783172607,
+    "relu": 1.7139588594436646,
+    "relu6": 1.7131484746932983,
+    "selu": 1.0008515119552612,
+    "sigmoid": 4.803835391998291,
+    "silu": 1.7881293296813965,
+    "soft_sign": 2.338853120803833,
+    "softplus": 1.9203323125839233,
+    "tanh": 1.5939117670059204,
+}
+
+
+def _gelu(x):
+    # The tanh form, as in the papers' code. The cube is a product: TensorFlow
+    # would take `x ** 3` to `pow`, whose gradient is several times slower.
+    bounded = x
+    if keras.backend.standardize_dtype(x.dtype) == "float16":
+        # The tanh is flat from 10 on, and float16 ends at the square of 256.
+        bounded = ops.clip(x, -10.0, 10.0)
+    cube = bounded * bounded * bounded
+    inner = math.sqrt(2 / math.pi) * (bounded + 0.044715 * cube)
+    return 0.5 * x * (1.0 + ops.tanh(inner))
+
+
+_FUNCTIONS = {
+    "identity": lambda x: x,
+    "celu": ops.celu,
+    "elu": ops.elu,
+    "gelu": _gelu,
+    "leaky_relu": lambda x: ops.leaky_relu(x, negative_slope=0.01),
+    "log_sigmoid": ops.log_sigmoid,
+    "relu": ops.relu,
+    "relu6": ops.relu6,
+    "selu": ops.selu,
+    "sigmoid": ops.sigmoid,
+    "silu": ops.silu,
+    "soft_sign": ops.softsign,
+    "softplus": ops.softplus,
+    "tanh": ops.tanh,
+}
+
+
+def _scaled(name):
+    gamma, function = GAMMA[name], _FUNCTIONS[name]
+
+    def activation(x):
+        return function(ops.convert_to_tensor(x)) * gamma
+
+    activation.__name__ = activation.__qualname__ = f"vp_{name}"
+    activation.__doc__ = f"Variance-preserving {name}: `{gamma} * {name}(x)`."
+    return keras.saving.register_keras_serializable("keras_nfnets")(activation)
+
+
+_SCALED = {name: _scaled(name) for name in GAMMA}
+
+
+def get(name):
+    """Returns the variance-preserving activation of this name.
+
+    The function that comes back is serializable, and can be given as
+    `activation` to any Keras layer.
+
+    Args:
+        name: String, a key of `GAMMA`.
+
+    Returns:
+        A function of one tensor: `GAMMA[name] * f(x)`. The gradient at a kink
+        is the backend's.
+
+    Raises:
+        ValueError: If `name` is not in `GAMMA`.
+
+    Example:
+
+    >>> act = keras_nfnets.activations.get("gelu")
+    >>> layer = keras_nfnets.layers.WSConv2D(64, 3, activation=act)
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
+    """
+    if name not in _SCALED:
+        raise ValueError(
+            f"`activation` must be one of {sorted(_SCALED)}. "
+            f"Received: activation={name!r}"
+        )
+    return _SCALED[name]

@@ -1,0 +1,202 @@
+"""Adaptive gradient clipping: the settings and the arithmetic.
+
+Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+@dataclasses.dataclass(frozen=True)
+class AGC:
+    """Settings of adaptive gradient clipping, for `AGCModel.compile(agc=...)`.
+
+    Args:
+        clipping: Float, largest allowed ratio of a unit's gradient norm to
+            its weight norm; the paper's lambda. Smaller for larger batches.
+            Defaults to `0.01`.
+        epsilon: Float, floor under the weight norm, so that weights at zero
+            can move. Defaults to `1e-3`.
+        exclude: Which variables are left as they are. `"classifier"` means
+            the kernels of the dense layers that make the model's outputs; a
+            sequence of regular expressions is searched in each variable's
+            path; a function gets a variable and returns a boolean. Defaults
+            to `"classifier"`.
+        metric: Boolean, whether training reports `agc_clipped`, the share of
+            units that were clipped. Defaults to `True`.
+
+    Raises:
+        ValueError: If `clipping` or `epsilon` is not positive.
+
+    Example:
+
+    >>> model.compile("sgd", "mse", agc=keras_nfnets.AGC(clipping=0.02))
+    >>> model.compile("sgd", "mse", agc=keras_nfnets.AGC(exclude=["head/"]))
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Equation 3
+    """
+
+    clipping: float = 0.01
+    epsilon: float = 1e-3
+    exclude: object = "classifier"
+    metric: bool = True
+
+    def __post_init__(self):
+        check_positive(clipping=self.clipping, epsilon=self.epsilon)
+        if isinstance(self.exclude, list):
+            object.__setattr__(self, "exclude", tuple(self.exclude))
+
+    def get_config(self):
+        config = dataclasses.asdict(self)
+        if callable(self.exclude):
+            config["exclude"] = keras.saving.serialize_keras_object(
+                self.exclude
+            )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config["exclude"], dict):
+            config = dict(config)
+            config["exclude"] = keras.saving.deserialize_keras_object(
+                config["exclude"]
+            )
+        return cls(**config)
+
+
+def adaptive_clip(gradients, variables, clipping=0.01, epsilon=1e-3, axes=None):
+    """Scales down each unit's gradient that is large for the unit's weights.
+
+    A unit with gradient g and weights w keeps g if
+    `norm(g) <= clipping * max(norm(w), epsilon)`, and gets
+    `g * clipping * max(norm(w), epsilon) / norm(g)` otherwise.
+
+    Args:
+        gradients: List of tensors, or `None` where there is no gradient.
+        variables: List of variables or tensors, one per gradient.
+        clipping: Float, largest allowed ratio of the norms. Defaults to
+            `0.01`.
+        epsilon: Float, floor under `norm(w)`. Defaults to `1e-3`.
+        axes: List with the axes of each variable that make one unit, see
+            `unitwise_norm`. Defaults to `None`, the papers' rule for each.
+
+    Returns:
+        A list of gradients in the same order, with the same dtypes.
+
+    Raises:
+        ValueError: If `clipping` or `epsilon` is not positive, the lists
+            differ in length, or a variable has a rank without a rule.
+
+    Example:
+
+    >>> clipped = keras_nfnets.agc.adaptive_clip([gradient], [kernel])
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Equation 3
+    """
+    check_positive(clipping=clipping, epsilon=epsilon)
+    if len(gradients) != len(variables):
+        raise ValueError(
+            "`gradients` and `variables` must have the same length. "
+            f"Received: {len(gradients)} and {len(variables)}"
+        )
+    return clip_units(gradients, variables, clipping, epsilon, axes)[0]
+
+
+def clip_units(gradients, variables, clipping, epsilon, axes=None):
+    """As `adaptive_clip`, and returns a vector that marks the clipped units.
+
+    The norms of all units stand in one vector, so that what is done per unit
+    takes a handful of operations however many variables there are.
+    """
+    clipped = [
+        None if g is None else ops.convert_to_tensor(g) for g in gradients
+    ]
+    present = [i for i, g in enumerate(clipped) if g is not None]
+    if not present:
+        return clipped, None
+    axes = axes or [None] * len(gradients)
+    norms = [_square_sum(clipped[i], axes[i]) for i in present]
+    weights = [_square_sum(variables[i], axes[i]) for i in present]
+    norm = ops.sqrt(ops.concatenate([ops.reshape(n, (-1,)) for n in norms]))
+    weight = ops.sqrt(ops.concatenate([ops.reshape(w, (-1,)) for w in weights]))
+    limit = clipping * ops.maximum(weight, epsilon)
+    clips = norm > limit
+    factor = ops.where(clips, limit / ops.maximum(norm, 1e-6), 1.0)
+    ends = list(itertools.accumulate(math.prod(n.shape) for n in norms))
+    parts = ops.split(factor, ends)[:-1]
+    for i, part, n in zip(present, parts, norms, strict=True):
+        part = ops.cast(ops.reshape(part, n.shape), clipped[i].dtype)
+        clipped[i] = clipped[i] * part
+    return clipped, clips
+
+
+def unitwise_norm(x, axes=None):
+    """Returns the L2 norm of each unit's part of a weight or gradient.
+
+    A unit is one output neuron: axis 0 is reduced for `(inputs, outputs)` and
+    for rank 3, axes 0 to 2 for `(height, width, inputs, outputs)`. What
+    squeezes to a vector or a scalar (a gain, a bias) is one unit as a whole.
+
+    Args:
+        x: Tensor or variable.
+        axes: Tuple of integers, the axes that make one unit, where the layer
+            is not one of the papers'. Defaults to `None`, the rule above.
+
+    Returns:
+        A float32 tensor (float64 for float64) that broadcasts against `x`.
+
+    Raises:
+        ValueError: If `axes` is `None` and the rank is above 4.
+
+    Example:
+
+    >>> keras_nfnets.agc.unitwise_norm(keras.ops.ones((3, 3, 16, 8))).shape
+    (1, 1, 1, 8)
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
+    """
+    return ops.sqrt(_square_sum(x, axes))
+
+
+def check_positive(**arguments):
+    """Raises a ValueError that names the first argument that is not above 0."""
+    for name, value in arguments.items():
+        if not value > 0:
+            raise ValueError(
+                f"`{name}` must be positive. Received: {name}={value}"
+            )
+
+
+def is_vector(shape):
+    """Whether a shape squeezes to a vector or a scalar."""
+    return sum(size > 1 for size in shape) <= 1
+
+
+def axes_of_shape(shape):
+    """Returns the axes that make one unit by the papers' rule for the rank."""
+    rank = len(shape)
+    if is_vector(shape):
+        return tuple(range(rank))
+    if rank in (2, 3):
+        return (0,)
+    if rank == 4:
+        return (0, 1, 2)
+    raise ValueError(
+        "AGC knows the unit of ranks 0 to 4; name the axes or exclude the "
+        f"variable. Received: shape={tuple(shape)}"
+    )
+
+
+def _square_sum(x, axes):
+    x = ops.convert_to_tensor(x)
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        x = ops.cast(x, "float32")
+    axes = axes_of_shape(x.shape) if axes is None else axes
+    return ops.sum(ops.square(x), axis=axes, keepdims=True)

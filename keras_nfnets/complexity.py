@@ -1,0 +1,137 @@
+"""Parameters and multiply-adds of a network, from its row of the table alone.
+
+Nothing is built, so that NFNet-F7 takes no longer than the small one.
+"""
+
+import dataclasses
+
+from keras_nfnets.models import MIN_SIZE, block_arguments, resolve_variant
+
+
+@dataclasses.dataclass
+class Cost:
+    """What a part of a network holds and does.
+
+    Args:
+        name: String, such as `"stage2"`.
+        blocks: Integer, residual blocks in it.
+        size: Integer, side of its output in pixels.
+        channels: Integer, channels of its output.
+        parameters: Integer, weights that are trained. Defaults to `0`.
+        multiply_adds: Integer, of the convolutions and dense layers for one
+            image. Defaults to `0`.
+    """
+
+    name: str
+    blocks: int
+    size: int
+    channels: int
+    parameters: int = 0
+    multiply_adds: int = 0
+
+    def stride(self, strides):
+        """Shrinks the output as a strided convolution does."""
+        self.size = -(-self.size // strides)
+
+    def conv(self, filters, kernel_size, channels, groups=1):
+        """Adds a `WSConv2D`, which has a bias and a gain per filter."""
+        kernel = kernel_size**2 * (channels // groups) * filters
+        self.parameters += kernel + 2 * filters
+        self.multiply_adds += kernel * self.size**2
+
+    def dense(self, units, channels):
+        """Adds a dense layer, which runs once per image here."""
+        self.parameters += channels * units + units
+        self.multiply_adds += channels * units
+
+
+def complexity(variant, size=None, classes=1000, channels=3):
+    """Counts the parameters and multiply-adds of every part of a network.
+
+    Weight standardization, pooling and activations are not counted among the
+    multiply-adds, as usual.
+
+    Args:
+        variant: String, a key of `VARIANTS`, or a `Variant`.
+        size: Integer, side of the image in pixels. Defaults to `None`, the
+            variant's test size.
+        classes: Integer, number of classes. Defaults to `1000`.
+        channels: Integer, channels of the image. Defaults to `3`.
+
+    Returns:
+        A list of `Cost`: the stem, every stage, and the head.
+
+    Raises:
+        ValueError: If `variant` is unknown, `size` is below 32, or
+            `classes` or `channels` is not positive.
+
+    Example:
+
+    >>> parts = keras_nfnets.complexity.complexity("nfnet_f0", size=256)
+    >>> sum(part.parameters for part in parts)
+    71489284
+    >>> sum(part.multiply_adds for part in parts)
+    12384198656
+    """
+    variant, _ = resolve_variant(variant)
+    size = variant.test_size if size is None else size
+    _check(size, classes, channels)
+    stem = Cost("stem", 0, size, variant.stem_widths[-1])
+    for filters, strides in zip(variant.stem_widths, (2, 1, 1, 2), strict=True):
+        stem.stride(strides)
+        stem.conv(filters, 3, channels)
+        channels = filters
+    parts = [stem, *_stages(variant, stem.size, channels)]
+    last = parts[-1]
+    head = Cost("head", 0, last.size, classes)
+    head.conv(variant.head_width, 1, last.channels)
+    head.dense(classes, variant.head_width)
+    head.size = 1
+    return [*parts, head]
+
+
+def _check(size, classes, channels):
+    if size < MIN_SIZE:
+        raise ValueError(
+            f"`size` must be at least {MIN_SIZE} pixels. Received: size={size}"
+        )
+    for name, value in (("classes", classes), ("channels", channels)):
+        if value < 1:
+            raise ValueError(
+                f"`{name}` must be positive. Received: {name}={value}"
+            )
+
+
+def _stages(variant, size, channels):
+    stages = [
+        Cost(f"stage{index + 1}", depth, size, width)
+        for index, (depth, width) in enumerate(
+            zip(variant.depths, variant.widths, strict=True)
+        )
+    ]
+    blocks = block_arguments(variant)
+    for stage in stages:
+        stage.size = size
+        for _ in range(stage.blocks):
+            _add_block(stage, channels, next(blocks))
+            channels = stage.channels
+        size = stage.size
+    return stages
+
+
+def _add_block(cost, channels, block):
+    filters = block["filters"]
+    source = filters if block["big_width"] else channels
+    groups = int(source * block["expansion"]) // block["group_width"]
+    width = groups * block["group_width"]
+    cost.conv(width, 1, channels)
+    cost.stride(block["strides"])
+    for _ in range(2 if block["two_convs"] else 1):
+        cost.conv(width, block["kernel_size"], width, groups)
+    cost.conv(filters, 1, width)
+    if block["strides"] > 1 or channels != filters:
+        cost.conv(filters, 1, channels)
+    hidden = max(1, int(filters * block["se_ratio"]))
+    cost.dense(hidden, filters)
+    cost.dense(filters, hidden)
+    cost.parameters += 1  # the skip gain

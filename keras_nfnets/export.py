@@ -1,0 +1,61 @@
+"""Models as files that need no Keras to run."""
+
+import keras
+import numpy as np
+
+from keras_nfnets.data import require
+from keras_nfnets.runs import replacing
+
+
+def export_saved_model(model, path, mean=0.0, std=1.0):
+    """Writes a TensorFlow SavedModel that takes pixels as they are in files.
+
+    `tensorflow` alone loads it; neither Keras nor this library is needed.
+    What is at the path is replaced once the new one is complete. From the JAX
+    backend it runs on the kind of device it was written on; from TensorFlow
+    it runs on all.
+
+    Args:
+        model: A built Keras model with one input of images.
+        path: String or path of the folder to write.
+        mean: Float or sequence of floats, one per channel, what the model's
+            training took from each pixel. Defaults to `0.0`.
+        std: Float or sequence of floats, one per channel, what it divided
+            by. Defaults to `1.0`.
+
+    Input shape:
+        Of the endpoint `serve`: `(batch, height, width, channels)`, float32
+        in [0, 255].
+
+    Output shape:
+        As the model's.
+
+    Raises:
+        RuntimeError: If the Keras backend is neither TensorFlow nor JAX.
+        ImportError: If TensorFlow is not installed beside JAX.
+        ValueError: If a value of `std` is not positive.
+
+    Example:
+
+    >>> keras_nfnets.export.export_saved_model(model, "saved_model")
+    >>> tf.saved_model.load("saved_model").serve(images)
+    """
+    if keras.backend.backend() not in ("tensorflow", "jax"):
+        raise RuntimeError(
+            "A SavedModel is written with the backend 'tensorflow' or 'jax'; "
+            "set KERAS_BACKEND=tensorflow and load the same model there. "
+            f"Received: backend={keras.backend.backend()!r}"
+        )
+    require("tensorflow", extra="tensorflow")
+    mean, std = np.float32(mean), np.float32(std)
+    if not np.all(std > 0):
+        raise ValueError(f"`std` must be positive. Received: std={std}")
+    serving = keras.Sequential(
+        [
+            keras.Input(model.input_shape[1:]),
+            keras.layers.Rescaling(1 / std, -mean / std),
+            model,
+        ]
+    )
+    with replacing(path) as temporary:
+        serving.export(str(temporary), "tf_saved_model", verbose=False)

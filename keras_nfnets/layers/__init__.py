@@ -1,0 +1,10 @@
+"""Layers of normalizer-free networks, from one convolution to a whole block."""
+
+from keras_nfnets.layers.activation import VPActivation as VPActivation
+from keras_nfnets.layers.attention import SqueezeExcite as SqueezeExcite
+from keras_nfnets.layers.block import NFBlock as NFBlock
+from keras_nfnets.layers.convolution import WSConv2D as WSConv2D
+from keras_nfnets.layers.head import Head as Head
+from keras_nfnets.layers.residual import SkipGain as SkipGain
+from keras_nfnets.layers.residual import StochasticDepth as StochasticDepth
+from keras_nfnets.layers.stem import Stem as Stem

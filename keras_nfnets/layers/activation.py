@@ -1,0 +1,52 @@
+"""Variance-preserving activation as a layer."""
+
+import keras
+
+from keras_nfnets.activations import get
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class VPActivation(keras.layers.Layer):
+    """Variance-preserving activation: `gamma * f(x) * beta`.
+
+    Args:
+        activation: String, a name in `keras_nfnets.activations.GAMMA`.
+        beta: Float, multiplies the result; the block's `1 / sigma`. Defaults
+            to `1.0`.
+
+    Input shape:
+        Arbitrary.
+
+    Output shape:
+        Same as the input.
+
+    Raises:
+        ValueError: If `activation` is not in the table.
+
+    Example:
+
+    >>> layer = keras_nfnets.layers.VPActivation("gelu")
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
+    """
+
+    def __init__(self, activation="gelu", beta=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = activation
+        self.beta = beta
+        self._function = get(activation)
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, inputs):
+        outputs = self._function(inputs)
+        return outputs if self.beta == 1.0 else outputs * self.beta
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(activation=self.activation, beta=self.beta)
+        return config

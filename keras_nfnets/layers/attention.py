@@ -1,0 +1,97 @@
+"""Channel attention."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class SqueezeExcite(keras.layers.Layer):
+    """Squeeze-and-excitation: scales each channel by `scale * gate(x)`.
+
+    The gate is a mean over pixels, a dense layer with ReLU, and a dense layer
+    with a sigmoid. The papers' code doubles it, so that a fresh gate of one
+    half leaves the signal as it is, and uses a plain ReLU (no gamma) whatever
+    the network's activation.
+
+    Args:
+        ratio: Float, hidden units as a share of the input channels, rounded
+            down, at least one. Defaults to `0.5`.
+        hidden: Integer, hidden units; takes the place of `ratio`. Defaults
+            to `None`.
+        filters: Integer, channels of the gate. Defaults to `None`, the input
+            channels.
+        activation: Activation between the dense layers. Defaults to `"relu"`.
+        scale: Float, multiplies the gate. Defaults to `2.0`.
+
+    Input shape:
+        `(batch, height, width, channels)`
+
+    Output shape:
+        `(batch, height, width, channels)`
+
+    Raises:
+        ValueError: If `ratio` or `hidden` is not positive.
+
+    Example:
+
+    >>> layer = keras_nfnets.layers.SqueezeExcite(ratio=0.25)
+
+    Reference: [Hu et al., 2017](https://arxiv.org/abs/1709.01507)
+    """
+
+    def __init__(
+        self,
+        ratio=0.5,
+        hidden=None,
+        filters=None,
+        activation="relu",
+        scale=2.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        for name, value in (("ratio", ratio), ("hidden", hidden)):
+            if value is not None and not value > 0:
+                raise ValueError(
+                    f"`{name}` must be positive. Received: {name}={value}"
+                )
+        self.ratio = ratio
+        self.hidden = hidden
+        self.filters = filters
+        self.activation = keras.activations.get(activation)
+        self.scale = scale
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        hidden = self.hidden or max(1, int(channels * self.ratio))
+        filters = self.filters or channels
+        self.reduce = keras.layers.Dense(
+            hidden, self.activation, dtype=self.dtype_policy, name="reduce"
+        )
+        self.expand = keras.layers.Dense(
+            filters, "sigmoid", dtype=self.dtype_policy, name="expand"
+        )
+        self.reduce.build((input_shape[0], 1, 1, channels))
+        self.expand.build((input_shape[0], 1, 1, hidden))
+        self.built = True
+
+    def gate(self, inputs):
+        """Returns the gate, in (0, 1), of shape `(batch, 1, 1, filters)`."""
+        mean = ops.mean(inputs, axis=(1, 2), keepdims=True)
+        return self.expand(self.reduce(mean))
+
+    def call(self, inputs):
+        return inputs * (self.gate(inputs) * self.scale)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            ratio=self.ratio,
+            hidden=self.hidden,
+            filters=self.filters,
+            activation=keras.activations.serialize(self.activation),
+            scale=self.scale,
+        )
+        return config

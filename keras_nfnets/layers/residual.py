@@ -1,0 +1,117 @@
+"""What stands on a residual branch: stochastic depth and the skip gain."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class StochasticDepth(keras.layers.Layer):
+    """Drops whole samples of a residual branch, in training only.
+
+    Each sample is kept with probability `1 - rate`. Kept samples are not
+    rescaled, as in the papers' code, unless `scale_by_keep` is set.
+
+    Args:
+        rate: Float in [0, 1), probability of dropping a sample.
+        scale_by_keep: Boolean, whether kept samples are divided by
+            `1 - rate`. Defaults to `False`.
+        seed: Integer or `keras.random.SeedGenerator`. Defaults to `None`.
+
+    Input shape:
+        `(batch, ...)`
+
+    Output shape:
+        Same as the input.
+
+    Raises:
+        ValueError: If `rate` is outside [0, 1).
+
+    Example:
+
+    >>> layer = keras_nfnets.layers.StochasticDepth(0.25)
+    >>> outputs = layer(keras.ops.ones((8, 4, 4, 3)), training=True)
+
+    Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382)
+    """
+
+    def __init__(self, rate, scale_by_keep=False, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"`rate` must be in [0, 1). Received: rate={rate}")
+        self.rate = rate
+        self.scale_by_keep = scale_by_keep
+        self.seed = seed
+        if rate > 0:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def build(self, input_shape):
+        self.built = True
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
+        # float32, since a coarser draw would bias small rates.
+        draw = keras.random.uniform(
+            shape, dtype="float32", seed=self.seed_generator
+        )
+        mask = ops.cast(draw >= self.rate, inputs.dtype)
+        if self.scale_by_keep:
+            mask = mask / (1.0 - self.rate)
+        return inputs * mask
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            rate=self.rate, scale_by_keep=self.scale_by_keep, seed=self.seed
+        )
+        return config
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class SkipGain(keras.layers.Layer):
+    """SkipInit: multiplies a residual branch by one learnable scalar.
+
+    It starts at zero, so that a fresh block is the identity.
+
+    Args:
+        initializer: Initializer of the scalar. Defaults to `"zeros"`.
+
+    Input shape:
+        Arbitrary.
+
+    Output shape:
+        Same as the input.
+
+    Example:
+
+    >>> layer = keras_nfnets.layers.SkipGain()
+
+    Reference: [De and Smith, 2020](https://arxiv.org/abs/2002.10444)
+    """
+
+    def __init__(self, initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, input_shape):
+        self.gain = self.add_weight(
+            name="gain", shape=(), initializer=self.initializer
+        )
+        self.built = True
+
+    def call(self, inputs):
+        return inputs * self.gain
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            initializer=keras.initializers.serialize(self.initializer)
+        )
+        return config

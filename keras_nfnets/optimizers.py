@@ -1,0 +1,206 @@
+"""SGD as the papers run it, and their learning rate schedule."""
+
+import math
+import re
+
+import keras
+from keras import ops
+
+# Gains and biases by the papers' names and by those of Keras's normalizations.
+GAINS_AND_BIASES = (r"(gain|bias)[^/]*$", r"(^|/)(gamma|beta|scale|offset)$")
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class SGD(keras.optimizers.Optimizer):
+    """Nesterov momentum with L2 inside the momentum.
+
+    With gradient g (after AGC), weights p and velocity v, both starting at 0:
+
+        g = g + l2 * p
+        v = momentum * v + g
+        p = p - learning_rate * (g + momentum * v)
+
+    `keras.optimizers.SGD` differs in two places: its `weight_decay` stays out
+    of the velocity, about ten times weaker at the same number, and its
+    velocity holds the learning rate, which matters once a schedule moves it.
+
+    Args:
+        learning_rate: Float, schedule or callable. Defaults to `0.1`.
+        momentum: Float in [0, 1). Defaults to `0.9`.
+        nesterov: Boolean. Without it the last line adds v alone. Defaults to
+            `True`.
+        l2: Float, the papers' weight decay. Defaults to `2e-5`.
+        l2_exclude: Sequence of regular expressions, searched in each
+            variable's path: what has no L2. Defaults to `GAINS_AND_BIASES`.
+        ema_warmup: Boolean, whether `use_ema` averages with
+            `min(ema_momentum, (1 + t) / (10 + t))` at step t, from the
+            initial weights on, as the papers do. Defaults to `True`.
+        **kwargs: As for every `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: If `momentum` is outside [0, 1), `l2` is negative, or
+            `weight_decay` is given.
+
+    Example:
+
+    >>> schedule = keras_nfnets.optimizers.WarmupCosine(1.6, 1564, 112603)
+    >>> optimizer = keras_nfnets.optimizers.SGD(schedule, l2=2e-5)
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Section 4.1 and Appendix A
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        momentum=0.9,
+        nesterov=True,
+        l2=2e-5,
+        l2_exclude=GAINS_AND_BIASES,
+        ema_warmup=True,
+        name="sgd",
+        **kwargs,
+    ):
+        if kwargs.get("weight_decay") is not None:
+            raise ValueError(
+                "`weight_decay` must be None; this optimizer's decay is `l2`. "
+                f"Received: weight_decay={kwargs['weight_decay']}"
+            )
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        if not 0 <= momentum < 1:
+            raise ValueError(
+                f"`momentum` must be in [0, 1). Received: momentum={momentum}"
+            )
+        if not l2 >= 0:
+            raise ValueError(f"`l2` must not be negative. Received: l2={l2}")
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.l2 = l2
+        self.l2_exclude = tuple(l2_exclude)
+        self.ema_warmup = ema_warmup
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.momentums = self.add_optimizer_variables(variables, "momentum")
+        self._decays = [
+            not any(re.search(pattern, v.path) for pattern in self.l2_exclude)
+            for v in variables
+        ]
+
+    def add_variable_from_reference(
+        self, reference_variable, name=None, initializer="zeros"
+    ):
+        if name == "average" and self.ema_warmup:
+            # The papers' averages start as the initial weights, not as zero.
+            def initializer(shape, dtype=None):
+                del shape
+                return ops.cast(ops.copy(reference_variable), dtype)
+
+        return super().add_variable_from_reference(
+            reference_variable, name=name, initializer=initializer
+        )
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        velocity = self.momentums[index]
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        if self.l2 and self._decays[index]:
+            gradient = gradient + self.l2 * ops.convert_to_tensor(variable)
+        new_velocity = self.momentum * velocity + gradient
+        self.assign(velocity, new_velocity)
+        step = new_velocity
+        if self.nesterov:
+            step = gradient + self.momentum * new_velocity
+        self.assign_sub(variable, learning_rate * step)
+
+    def _update_model_variables_moving_average(self, trainable_variables):
+        if not self.ema_warmup:
+            super()._update_model_variables_moving_average(trainable_variables)
+            return
+        step = ops.cast(self.iterations, "float32")
+        decay = ops.minimum(self.ema_momentum, (1.0 + step) / (10.0 + step))
+        for variable, average in zip(
+            trainable_variables,
+            self._model_variables_moving_average,
+            strict=True,
+        ):
+            rate = ops.cast(1.0 - decay, variable.dtype)
+            average.assign(average + rate * (variable - average))
+
+    def finalize_variable_values(self, var_list):
+        super().finalize_variable_values(var_list)
+        if self.use_ema:
+            # Keras leaves weights and averages in one buffer on JAX, which
+            # the next `fit` would give away twice.
+            for average in self._model_variables_moving_average:
+                average.assign(ops.copy(average))
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            l2=self.l2,
+            l2_exclude=list(self.l2_exclude),
+            ema_warmup=self.ema_warmup,
+        )
+        return config
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from zero, then half a cosine down to `minimum`.
+
+    Args:
+        peak: Float, the learning rate at the end of the warm-up.
+        warmup_steps: Float, length of the warm-up in steps; need not be whole.
+        total_steps: Integer, length of the run in steps, the warm-up in it.
+            The rate stays at `minimum` from there on.
+        minimum: Float, the rate at the end. Defaults to `0.0`.
+
+    Raises:
+        ValueError: If `warmup_steps` is negative or not below `total_steps`.
+
+    Example:
+
+    >>> schedule = keras_nfnets.optimizers.WarmupCosine(1.6, 1564, 112603)
+    >>> float(schedule(782))
+    0.8
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Section 4.1
+    """
+
+    def __init__(self, peak, warmup_steps, total_steps, minimum=0.0):
+        super().__init__()
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(
+                "`warmup_steps` must be at least 0 and below `total_steps`. "
+                f"Received: warmup_steps={warmup_steps}, "
+                f"total_steps={total_steps}"
+            )
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.total_steps = total_steps
+        self.minimum = minimum
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = self.peak * step / max(self.warmup_steps, 1e-9)
+        done = (step - self.warmup_steps) / (
+            self.total_steps - self.warmup_steps
+        )
+        cosine = 0.5 * (1.0 + ops.cos(math.pi * ops.clip(done, 0.0, 1.0)))
+        falling = self.minimum + (self.peak - self.minimum) * cosine
+        return ops.where(step <= self.warmup_steps, rising, falling)
+
+    def get_config(self):
+        return dict(
+            peak=self.peak,
+            warmup_steps=self.warmup_steps,
+            total_steps=self.total_steps,
+            minimum=self.minimum,
+        )

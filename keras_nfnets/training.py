@@ -1,0 +1,204 @@
+"""AGC inside `model.fit`, on every backend.
+
+The order of a step is fixed: gradients of the scaled loss, unscale,
+accumulate, sum over replicas, AGC, then the optimizer's own update. Keras's
+own `train_step` runs; `hooks` lets AGC in at its place.
+"""
+
+import functools
+
+import keras
+from keras import ops
+
+# What `keras.Model(inputs, outputs)` is; Keras does not export it.
+from keras.src.models.functional import Functional
+
+from keras_nfnets.agc import AGC, clip_units
+from keras_nfnets.hooks import after_sum
+from keras_nfnets.units import units_of_model
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class AGCModel(keras.Model):
+    """A `keras.Model` whose training step clips gradients adaptively.
+
+    It is built as any Keras model is: from inputs and outputs, or as a base
+    class with a `call` of its own. The gradient that is clipped is that of
+    the global batch: after loss scaling is undone, after accumulation, and
+    after the sum over replicas. What a Keras optimizer clips or decays itself
+    (`clipnorm`, decoupled `weight_decay`) it does before, as always.
+
+    Args:
+        *args: As for `keras.Model`.
+        **kwargs: As for `keras.Model`.
+
+    Example:
+
+    >>> inputs = keras.Input((32, 32, 3))
+    >>> outputs = keras.layers.Dense(10)(keras.layers.Flatten()(inputs))
+    >>> model = keras_nfnets.AGCModel(inputs, outputs)
+    >>> model.compile("sgd", "mse", agc=keras_nfnets.AGC(clipping=0.02))
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
+    """
+
+    _clipper = None
+
+    def __init__(self, *args, **kwargs):
+        if _is_functional(args, kwargs) and not isinstance(self, Functional):
+            # Keras would make `AGCModel` itself functional, for good, and
+            # break every class that derives from it with a `call`.
+            self.__class__ = _functional_class(type(self))
+        super().__init__(*args, **kwargs)
+
+    def compile(self, *args, agc=AGC(), **kwargs):  # noqa: B008 (frozen)
+        """Configures training.
+
+        Args:
+            *args: As for `keras.Model.compile`.
+            agc: `AGC`, or `None` to train as `keras.Model` does. Defaults to
+                `AGC()`, the paper's settings.
+            **kwargs: As for `keras.Model.compile`.
+
+        Raises:
+            ValueError: If `agc` is neither, or its `exclude` matches nothing.
+        """
+        if agc is not None and not isinstance(agc, AGC):
+            raise ValueError(
+                "`agc` must be an instance of keras_nfnets.AGC, or None. "
+                f"Received: agc={agc!r}"
+            )
+        super().compile(*args, **kwargs)
+        self._given_jit_compile = kwargs.get("jit_compile", "auto")
+        self._clipper = agc and _Clipper(agc, self)
+        if self._clipper and self.built:
+            _ = self._clipper.units  # raises now rather than in `fit`
+
+    def train_step(self, *args):
+        if self._clipper is None:
+            return super().train_step(*args)
+        with after_sum(self.optimizer, self._clipper):
+            result = super().train_step(*args)
+        if keras.backend.backend() == "jax":
+            return self._clipper.add_to_state(*result, self.metrics_variables)
+        return result
+
+    def test_step(self, *args):
+        result = super().test_step(*args)
+        logs = result[0] if isinstance(result, tuple) else result
+        logs.pop("agc_clipped", None)
+        return result
+
+    @property
+    def metrics(self):
+        tracker = self._clipper and self._clipper.tracker
+        return [*super().metrics, tracker] if tracker else super().metrics
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            agc = self._clipper and self._clipper.agc
+            config["agc"] = keras.saving.serialize_keras_object(agc)
+            # Keras saves what "auto" came to on this backend; another one,
+            # where the file is loaded, has to choose for itself.
+            config["jit_compile"] = self._given_jit_compile
+        return config
+
+    def compile_from_config(self, config):
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**config)
+        if self.built and self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+
+class _Clipper:
+    """AGC for one compiled model: its units, and how many were clipped."""
+
+    def __init__(self, agc, model):
+        self.agc = agc
+        self.model = model
+        self.tracker = keras.metrics.Mean("agc_clipped") if agc.metric else None
+        self._seen = None
+
+    @functools.cached_property
+    def units(self):
+        """The axes of a unit, by id of each variable to clip."""
+        return units_of_model(self.model, self.agc.exclude)
+
+    def clip(self, gradients, variables, values, weight=None):
+        """Returns the clipped gradients, and counts what was clipped.
+
+        Args:
+            gradients: List of tensors or `None`.
+            variables: List of `keras.Variable`, to look up their units.
+            values: List of what holds the weights on this replica.
+            weight: 0 where this step updates nothing, else 1.
+        """
+        units = [self.units.get(id(v)) for v in variables]
+        chosen = [
+            None if unit is None else g
+            for g, unit in zip(gradients, units, strict=True)
+        ]
+        clipped, marks = clip_units(
+            chosen, values, self.agc.clipping, self.agc.epsilon, units
+        )
+        if self.tracker and marks is not None:
+            self._observe(ops.mean(ops.cast(marks, "float32")), weight)
+        return [
+            g if new is None else new
+            for g, new in zip(gradients, clipped, strict=True)
+        ]
+
+    def _observe(self, share, weight):
+        if keras.backend.backend() == "jax":
+            # Inside the optimizer's stateless scope: kept for add_to_state.
+            self._seen = (share, weight)
+        else:
+            self.tracker.update_state(share, sample_weight=weight)
+
+    def skip_unless(self, finite):
+        """Leaves a skipped step of JAX's out of the share."""
+        if self._seen:
+            share, weight = self._seen
+            self._seen = (share, weight * ops.cast(finite, "float32"))
+
+    def add_to_state(self, logs, state, references):
+        """Puts what JAX's step clipped into its logs and metric variables."""
+        seen, self._seen = self._seen, None
+        if seen is None:
+            return logs, state
+        *others, values = state
+        own = [
+            next(i for i, r in enumerate(references) if r is variable)
+            for variable in self.tracker.variables
+        ]
+        updated = self.tracker.stateless_update_state(
+            [values[i] for i in own], seen[0], sample_weight=seen[1]
+        )
+        values = list(values)
+        for i, value in zip(own, updated, strict=True):
+            values[i] = value
+        logs["agc_clipped"] = self.tracker.stateless_result(updated)
+        return logs, (*others, values)
+
+
+def _is_functional(args, kwargs):
+    return (
+        len(args) == 2
+        or (len(args) == 1 and "outputs" in kwargs)
+        or ("inputs" in kwargs and "outputs" in kwargs)
+    )
+
+
+@functools.cache
+def _functional_class(cls):
+    """Returns `cls` as a functional model, saved and loaded as `cls`."""
+    twin = type(cls.__name__, (cls, Functional), {"__module__": cls.__module__})
+    package, _, name = keras.saving.get_registered_name(cls).rpartition(">")
+    if package:
+        # A registered name has one class to load, the last one given, and any
+        # number that save under it.
+        register = keras.saving.register_keras_serializable(package, name)
+        register(twin)
+        register(cls)
+    return twin

@@ -1,0 +1,155 @@
+"""The units of AGC in a model: which axes make one, and what is left out."""
+
+import re
+
+import keras
+from keras.src.models.functional import Functional
+
+from keras_nfnets.agc import axes_of_shape, is_vector
+
+# Which axes of a kernel feed one output unit follows from the layer that owns
+# it: a Conv1D kernel and a multi-head kernel share a rank and not a unit. Each
+# entry is a class, the kernel's name there and the axes to reduce. Layers that
+# are not listed go by the papers' rule for the rank.
+_UNIT_AXES = [
+    (keras.layers.Conv1D, "kernel", (0, 1)),
+    (keras.layers.Conv2D, "kernel", (0, 1, 2)),
+    (keras.layers.Conv3D, "kernel", (0, 1, 2, 3)),
+    (keras.layers.Conv1DTranspose, "kernel", (0, 2)),
+    (keras.layers.Conv2DTranspose, "kernel", (0, 1, 3)),
+    (keras.layers.Conv3DTranspose, "kernel", (0, 1, 2, 4)),
+    (keras.layers.DepthwiseConv1D, "kernel", (0,)),
+    (keras.layers.DepthwiseConv2D, "kernel", (0, 1)),
+    (keras.layers.SeparableConv1D, "depthwise_kernel", (0,)),
+    (keras.layers.SeparableConv2D, "depthwise_kernel", (0, 1)),
+    (keras.layers.SeparableConv1D, "pointwise_kernel", (0, 1)),
+    (keras.layers.SeparableConv2D, "pointwise_kernel", (0, 1, 2)),
+    (keras.layers.Embedding, "embeddings", (1,)),
+]
+
+
+def units_of_model(model, exclude):
+    """Finds the unit of every variable of a model that AGC clips.
+
+    Args:
+        model: A built `keras.Model`.
+        exclude: As in `keras_nfnets.AGC`.
+
+    Returns:
+        A dictionary from `id(variable)` to the axes that make one unit.
+
+    Raises:
+        ValueError: If a part of `exclude` matches nothing, or a variable has
+            no rule.
+
+    Example:
+
+    >>> units = units_of_model(model, exclude=["head/"])
+    """
+    owners = {}
+    for layer in model._flatten_layers():
+        # Outer layers come first, so that the innermost owner stays.
+        owners |= {id(v): (layer, v) for v in layer.trainable_variables}
+    skip = _excluded(model, exclude)
+    return {
+        key: unit_axes(layer, variable)
+        for key, (layer, variable) in owners.items()
+        if key not in skip
+    }
+
+
+def unit_axes(layer, variable):
+    """Returns the axes of a layer's variable that make one unit.
+
+    Args:
+        layer: The `keras.layers.Layer` that owns the variable.
+        variable: `keras.Variable`.
+
+    Returns:
+        A tuple of integers, for `unitwise_norm`.
+
+    Raises:
+        ValueError: If the layer is not known and the rank is above 4.
+
+    Example:
+
+    >>> layer = keras.layers.Conv1D(8, 3)
+    >>> layer.build((None, 32, 4))
+    >>> keras_nfnets.units.unit_axes(layer, layer.kernel)
+    (0, 1)
+    """
+    if is_vector(variable.shape):
+        return tuple(range(len(variable.shape)))
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _einsum_axes(layer.equation)
+    for kind, name, axes in _UNIT_AXES:
+        if isinstance(layer, kind) and variable.name == name:
+            return axes
+    try:
+        return axes_of_shape(variable.shape)
+    except ValueError as error:
+        raise ValueError(f"{error}, variable {variable.path!r}") from None
+
+
+def classifier_kernels(model):
+    """Returns the kernels of the dense layers that make the model's outputs.
+
+    A functional model says which layers these are; of a subclassed one the
+    last layer is taken.
+    """
+    ends = _output_layers(model) if isinstance(model, Functional) else [model]
+    leaves = [_last_leaf(end) for end in ends]
+    dense = (keras.layers.Dense, keras.layers.EinsumDense)
+    return [leaf.kernel for leaf in leaves if isinstance(leaf, dense)]
+
+
+def _output_layers(model):
+    """Returns the layers with weights that stand nearest to the outputs."""
+    found, tensors = {}, list(model.outputs)
+    while tensors:
+        history = tensors.pop()._keras_history
+        operation = history.operation
+        if getattr(operation, "weights", None):
+            found[id(operation)] = operation
+        else:
+            node = operation._inbound_nodes[history.node_index]
+            tensors.extend(node.input_tensors)
+    return list(found.values())
+
+
+def _last_leaf(layer):
+    """Returns the last layer inside this one that has weights of its own."""
+    leaves = [
+        leaf
+        for leaf in layer._flatten_layers()
+        if leaf.weights and not list(leaf._flatten_layers(include_self=False))
+    ]
+    return leaves[-1] if leaves else None
+
+
+def _excluded(model, exclude):
+    variables = model.trainable_variables
+    if isinstance(exclude, str) and exclude == "classifier":
+        return {id(v) for v in classifier_kernels(model)}
+    if callable(exclude):
+        rules = {getattr(exclude, "__name__", repr(exclude)): exclude}
+    else:
+        patterns = [exclude] if isinstance(exclude, str) else exclude
+        rules = {p: lambda v, p=p: re.search(p, v.path) for p in patterns}
+    found = set()
+    for name, rule in rules.items():
+        matches = {id(v) for v in variables if rule(v)}
+        if not matches:
+            raise ValueError(
+                "`exclude` must match at least one trainable variable. "
+                f"Received: exclude={name!r}, which matches none of "
+                f"{[v.path for v in variables][:8]}, ..."
+            )
+        found |= matches
+    return found
+
+
+def _einsum_axes(equation):
+    operands, output = equation.replace(" ", "").split("->")
+    kernel = operands.split(",")[1]
+    return tuple(i for i, axis in enumerate(kernel) if axis not in output)

@@ -1,0 +1,172 @@
+"""Trains on one replica and on four, and prints how the weights compare.
+
+On TensorFlow it trains a third time, clipping before the sum as Keras's own
+clipping does.
+
+Run by test_distribution.py in a process of its own, since a process has to
+choose its devices before it has any.
+"""
+
+import json
+import os
+
+REPLICAS = 4
+BACKEND = os.environ["KERAS_BACKEND"]
+if BACKEND == "jax":
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = (
+        f"{flags} --xla_force_host_platform_device_count={REPLICAS} "
+        "--xla_backend_optimization_level=0"
+    )
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+from helpers import tiny_variant  # noqa: E402
+
+import keras_nfnets  # noqa: E402
+from keras_nfnets import hooks  # noqa: E402
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(64, 32, 32, 3)).astype("float32")
+# Samples of very different size: what one replica sees is not the average.
+X *= np.geomspace(0.1, 10, 64).astype("float32")[:, None, None, None]
+Y = RNG.integers(0, 5, 64)
+
+
+def train():
+    keras.utils.set_random_seed(0)
+    model = keras_nfnets.NFNet(
+        tiny_variant(depths=(1, 1)), input_shape=(32, 32, 3), classes=5
+    )
+    for variable in model.trainable_variables:
+        if variable.path.endswith("skip_gain/gain"):
+            variable.assign(0.5)
+    optimizer = keras_nfnets.optimizers.SGD(0.1, l2=1e-3)
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    history = model.fit(X, Y, batch_size=16, epochs=5, shuffle=False, verbose=0)
+    weights = [
+        keras.ops.convert_to_numpy(v).tolist()
+        for v in model.trainable_variables
+    ]
+    return model, weights, history.history
+
+
+def clip_before_the_sum():
+    """The mistake that the order of a step is there to avoid."""
+
+    def clip_then_sum(optimizer, clipper):
+        def reduce(grads_and_vars):
+            gradients, variables = zip(*grads_and_vars, strict=True)
+            clipped = hooks._clip(clipper, optimizer, gradients, variables)
+            return type(optimizer)._all_reduce_sum_gradients(
+                optimizer, list(zip(clipped, variables, strict=True))
+            )
+
+        return [(optimizer, "_all_reduce_sum_gradients", reduce)]
+
+    hooks._REPLACED["tensorflow"] = clip_then_sum
+
+
+def distance(ours, theirs):
+    largest = max(np.abs(a).max() for a in map(np.asarray, ours))
+    return max(
+        float(np.abs(np.asarray(a) - np.asarray(b)).max() / largest)
+        for a, b in zip(ours, theirs, strict=True)
+    )
+
+
+def on_tensorflow():
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * REPLICAS,
+    )
+    _, alone, logs = train()
+    devices = [f"CPU:{i}" for i in range(REPLICAS)]
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model, together, their_logs = train()
+        reduced = reduced_by_tensorflow(model)
+        clip_before_the_sum()
+        _, mistaken, _ = train()
+    return {
+        "distance": distance(alone, together),
+        "distance_if_clipped_first": distance(alone, mistaken),
+        "logs": [logs, their_logs],
+        "reduced": reduced,
+        "parameters": model.count_params(),
+    }
+
+
+def reduced_by_tensorflow(model):
+    """Sizes of what one traced step sums over replicas, gradients and all.
+
+    The step is traced as `fit` traces it; the sizes are those of its
+    collective operations on one of the devices.
+    """
+    import tensorflow as tf
+
+    strategy = model.distribute_strategy
+    data = next(iter(tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)))
+    step = tf.function(lambda d: strategy.run(model.train_step, args=(d,)))
+    graph = step.get_concrete_function(data).graph
+    return [
+        operation.inputs[0].shape.num_elements()
+        for operation in graph.get_operations()
+        if operation.type.startswith("CollectiveReduce")
+        and operation.device.endswith("CPU:0")
+    ]
+
+
+def on_jax():
+    import jax
+
+    devices = jax.devices()
+    mesh = keras.distribution.DataParallel(
+        devices=[f"cpu:{i}" for i in range(len(devices))],
+        auto_shard_dataset=False,
+    )
+    _, alone, logs = train()
+    keras.distribution.set_distribution(mesh)
+    model, together, their_logs = train()
+    return {
+        "devices": len(devices),
+        "distance": distance(alone, together),
+        "logs": [logs, their_logs],
+        "reduced": reduced_by_jax(model),
+        "parameters": model.count_params(),
+    }
+
+
+def reduced_by_jax(model):
+    """Sizes of what one compiled step sums over devices."""
+    import re
+
+    import jax
+
+    state = model._get_jax_state(
+        trainable_variables=True,
+        non_trainable_variables=True,
+        optimizer_variables=True,
+        metrics_variables=True,
+    )
+    sharded = jax.sharding.NamedSharding(
+        jax.sharding.Mesh(np.array(jax.devices()), ("batch",)),
+        jax.sharding.PartitionSpec("batch"),
+    )
+    data = jax.device_put((X[:16], Y[:16]), sharded)
+    text = jax.jit(model.train_step).lower(state, data).compile().as_text()
+    sizes = []
+    for line in text.splitlines():
+        if re.search(r"= .* all-reduce(-start)?\(", line):
+            result = line.split("=", 1)[1].split(" all-reduce")[0]
+            for dims in re.findall(r"f32\[([\d,]*)\]", result):
+                sizes.append(
+                    int(np.prod([int(d) for d in dims.split(",") if d]))
+                )
+    return sizes
+
+
+if __name__ == "__main__":
+    run = {"tensorflow": on_tensorflow, "jax": on_jax}[BACKEND]
+    print(json.dumps(run()))

@@ -1,0 +1,51 @@
+import keras
+import numpy as np
+import pytest
+from helpers import Reference, assert_outputs, gradients, weighted_sum
+
+from keras_nfnets import activations, layers
+
+REFERENCE = Reference("activations")
+
+
+@pytest.mark.parametrize("name", REFERENCE.meta["elementwise"])
+def test_values_and_gradients_are_the_papers(name):
+    x = REFERENCE["x"][:, None]
+    ones = weighted_sum(np.ones_like(x))
+    y, dx, _ = gradients(layers.VPActivation(name), x, ones)
+    assert_outputs(y[:, 0], REFERENCE[f"{name}/y"])
+    # The noise of a gradient in float32 is ten times that of a value.
+    assert_outputs(dx[:, 0], REFERENCE[f"{name}/dy"], rate=1e-4)
+
+
+def test_constants_are_the_papers():
+    elementwise = REFERENCE.meta["elementwise"]
+    assert set(activations.GAMMA) == set(elementwise)
+    for name in elementwise:
+        assert activations.GAMMA[name] == REFERENCE.meta["gamma"][name]
+
+
+@pytest.mark.parametrize("name", sorted(activations.GAMMA))
+def test_preserves_variance(name):
+    # The constants were fitted on samples: 3 % is the widest miss (sigmoid).
+    x = np.random.default_rng(0).normal(size=200_000).astype("float32")
+    y = keras.ops.convert_to_numpy(activations.get(name)(x))
+    assert abs(y.var() - 1) < 0.03
+
+
+def test_serializes_inside_a_keras_layer():
+    layer = keras.layers.Dense(3, activation=activations.get("gelu"))
+    copy = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert copy.activation is activations.get("gelu")
+
+
+def test_gelu_gradient_is_finite_in_float16():
+    x = np.array([[-300.0], [-60.0], [60.0], [300.0]], "float16")
+    layer = layers.VPActivation("gelu", dtype="float16")
+    _, dx, _ = gradients(layer, x, weighted_sum(np.ones_like(x)))
+    assert np.isfinite(dx).all()
+
+
+def test_unknown_name_is_refused():
+    with pytest.raises(ValueError, match="Received: activation=.swish."):
+        activations.get("swish")

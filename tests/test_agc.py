@@ -1,0 +1,215 @@
+import keras
+import numpy as np
+import pytest
+from helpers import BACKEND, Reference, to_numpy
+
+import keras_nfnets
+from keras_nfnets import agc, units
+
+REFERENCE = Reference("agc")
+# Clipping by 0 is refused here; the papers' code divides by it.
+CASES = [
+    pytest.param(f"{i:03d}", case, id=f"{i}-{case['tag']}")
+    for i, case in enumerate(REFERENCE.meta["cases"])
+    if case["clip"] > 0
+]
+
+
+def _clip(gradient, variable, **arguments):
+    tensors = map(keras.ops.convert_to_tensor, (gradient, variable))
+    gradient, variable = tensors
+    clipped = agc.adaptive_clip([gradient], [variable], **arguments)
+    return to_numpy(clipped[0])
+
+
+@pytest.mark.parametrize("key, case", CASES)
+def test_clipped_gradients_are_the_papers(key, case):
+    actual = _clip(
+        REFERENCE[f"{key}/grad"],
+        REFERENCE[f"{key}/param"],
+        clipping=case["clip"],
+        epsilon=case["eps"],
+    )
+    # Norms of up to a few hundred terms, in float32.
+    np.testing.assert_allclose(
+        actual, REFERENCE[f"{key}/sgd_agc"], rtol=1e-5, atol=0
+    )
+
+
+def test_many_variables_at_once_are_the_same_as_one_by_one():
+    rng = np.random.default_rng(0)
+    shapes = [(3, 3, 4, 6), (6,), (), (5, 7), (1, 1, 1, 4), (2, 3, 5)]
+    gradients = [rng.normal(size=s).astype("float32") for s in shapes]
+    variables = [rng.normal(size=s).astype("float32") for s in shapes]
+    together = agc.adaptive_clip([*gradients, None], [*variables, variables[0]])
+    assert together[-1] is None
+    for all_, g, v in zip(together, gradients, variables, strict=False):
+        np.testing.assert_array_equal(to_numpy(all_), _clip(g, v))
+
+
+def test_norm_of_each_unit_is_bounded_and_small_gradients_stay():
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(3, 3, 8, 16)).astype("float32")
+    gradient = rng.normal(size=weights.shape).astype("float32")
+    gradient[..., 3] *= 1e-4
+    clipped = _clip(gradient, weights, clipping=0.02)
+    norms, limits = (
+        np.sqrt((x.astype("float64") ** 2).sum((0, 1, 2)))
+        for x in (clipped, weights)
+    )
+    assert (norms <= 0.02 * limits * (1 + 1e-6)).all()
+    np.testing.assert_array_equal(clipped[..., 3], gradient[..., 3])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_norms_of_half_precision_do_not_overflow(dtype):
+    x = keras.ops.full((64, 4), 3000.0, dtype=dtype)
+    norm = agc.unitwise_norm(x)
+    assert keras.backend.standardize_dtype(norm.dtype) == "float32"
+    np.testing.assert_allclose(to_numpy(norm), 8 * 3000.0, rtol=0.01)
+
+
+def _formula(layer, weight, axes):
+    """Norms in float64 numpy, from what the layer computes: the gradient of
+    one output unit touches just the entries of its own unit."""
+    return np.sqrt(
+        (to_numpy(weight).astype("float64") ** 2).sum(axes, keepdims=True)
+    )
+
+
+LAYERS = [
+    (keras.layers.Dense(5), (4,), "kernel", (0,)),
+    (keras.layers.Conv1D(5, 3), (8, 4), "kernel", (0, 1)),
+    (keras.layers.Conv2D(5, 3), (8, 8, 4), "kernel", (0, 1, 2)),
+    (keras.layers.Conv3D(5, 3), (8, 8, 8, 4), "kernel", (0, 1, 2, 3)),
+    (keras.layers.Conv1DTranspose(5, 3), (8, 4), "kernel", (0, 2)),
+    (keras.layers.Conv2DTranspose(5, 3), (8, 8, 4), "kernel", (0, 1, 3)),
+    (
+        keras.layers.Conv3DTranspose(5, 2),
+        (4, 4, 4, 4),
+        "kernel",
+        (0, 1, 2, 4),
+    ),
+    (
+        keras.layers.DepthwiseConv1D(3, depth_multiplier=2),
+        (8, 4),
+        "kernel",
+        (0,),
+    ),
+    (
+        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
+        (8, 8, 4),
+        "kernel",
+        (0, 1),
+    ),
+    (keras.layers.SeparableConv2D(5, 3), (8, 8, 4), "pointwise_kernel", None),
+    (
+        keras.layers.EinsumDense("abc,cde->abde", (None, 2, 3)),
+        (6, 4),
+        "kernel",
+        (0,),
+    ),
+    (
+        keras.layers.EinsumDense("abde,dec->abc", (None, 5)),
+        (6, 2, 3),
+        "kernel",
+        (0, 1),
+    ),
+    (keras.layers.Embedding(10, 5), (6,), "embeddings", (1,)),
+    (keras_nfnets.layers.WSConv2D(5, 3), (8, 8, 4), "kernel", (0, 1, 2)),
+]
+
+
+@pytest.mark.parametrize(
+    "layer, shape, name, axes",
+    LAYERS,
+    ids=[f"{type(case[0]).__name__}{i}" for i, case in enumerate(LAYERS)],
+)
+def test_unit_follows_from_the_layer(layer, shape, name, axes):
+    layer = type(layer).from_config(layer.get_config())
+    layer.build((None, *shape))
+    (weight,) = (v for v in layer.trainable_variables if v.name == name)
+    if axes is None:  # a pointwise kernel is (1, 1, inputs, outputs)
+        axes = (0, 1, 2)
+    assert units.unit_axes(layer, weight) == axes
+    norm = agc.unitwise_norm(weight, axes)
+    np.testing.assert_allclose(
+        to_numpy(norm), _formula(layer, weight, axes), rtol=1e-5
+    )
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="needs one backend only")
+@pytest.mark.parametrize(
+    "layer, shape, name, axes",
+    [case for case in LAYERS if case[3] and case[2] == "kernel"],
+)
+def test_unit_is_what_feeds_one_output(layer, shape, name, axes):
+    """The gradient of one output channel is zero outside of its unit."""
+    import tensorflow as tf
+
+    layer = type(layer).from_config(layer.get_config())
+    x = tf.ones((1, *shape))
+    with tf.GradientTape() as tape:
+        y = layer(x)
+        index = (0,) * (y.shape.rank - 1)
+        if isinstance(layer, keras.layers.EinsumDense) and len(axes) == 1:
+            value = tf.reduce_sum(y[..., 0, 0])
+        else:
+            value = tf.reduce_sum(y[..., 0])
+    del index
+    touched = to_numpy(tape.gradient(value, layer.kernel.value)) != 0
+    per_unit = touched.any(axis=axes)
+    assert per_unit.sum() == 1
+
+
+def test_vectors_are_one_unit_in_any_layer():
+    layer = keras.layers.Conv1D(5, 1)
+    layer.build((None, 8, 1))
+    assert units.unit_axes(layer, layer.kernel) == (0, 1, 2)
+    assert units.unit_axes(layer, layer.bias) == (0,)
+
+
+def test_unknown_ranks_are_refused():
+    with pytest.raises(ValueError, match="ranks 0 to 4"):
+        agc.unitwise_norm(np.ones((2, 2, 2, 2, 2)))
+
+    class Custom(keras.layers.Layer):
+        def build(self, _):
+            self.cube = self.add_weight(shape=(2,) * 5, name="cube")
+
+    layer = Custom(name="custom")
+    layer.build(None)
+    with pytest.raises(ValueError, match="cube"):
+        units.unit_axes(layer, layer.cube)
+
+
+@pytest.mark.parametrize("name", ["clipping", "epsilon"])
+@pytest.mark.parametrize("value", [0, -0.01, float("nan")])
+def test_clipping_and_epsilon_must_be_positive(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be positive"):
+        keras_nfnets.AGC(**{name: value})
+    with pytest.raises(ValueError, match=f"`{name}` must be positive"):
+        _clip(np.ones(3), np.ones(3), **{name: value})
+
+
+def test_lists_must_have_one_length():
+    with pytest.raises(ValueError, match="same length"):
+        agc.adaptive_clip([np.ones(3)], [])
+
+
+@keras.saving.register_keras_serializable("tests")
+def no_gains(variable):
+    return "gain" in variable.path
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        keras_nfnets.AGC(),
+        keras_nfnets.AGC(0.02, 1e-2, exclude=["head/", "gain$"], metric=False),
+        keras_nfnets.AGC(exclude=no_gains),
+    ],
+)
+def test_settings_round_trip(settings):
+    config = keras.saving.serialize_keras_object(settings)
+    assert keras.saving.deserialize_keras_object(config) == settings

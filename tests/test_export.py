@@ -1,0 +1,100 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_nfnets import NFNet
+from keras_nfnets.data import normalize
+from keras_nfnets.export import export_saved_model
+from keras_nfnets.variants import Variant
+
+TINY = Variant(
+    depths=(1,),
+    widths=(16,),
+    stem_widths=(8, 8, 8, 8),
+    head_width=16,
+    group_widths=(8,),
+)
+PREDICT = """
+import sys
+from pathlib import Path
+import numpy as np
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+np.save(sys.argv[3], model.serve(tf.constant(np.load(sys.argv[2]))))
+sys.exit("keras_nfnets" in sys.modules)
+"""
+
+writes_saved_models = pytest.mark.skipif(
+    keras.backend.backend() not in ("tensorflow", "jax"),
+    reason="a SavedModel is written with TensorFlow or JAX",
+)
+
+
+@pytest.fixture
+def model():
+    return NFNet(TINY, input_shape=(32, 32, 2), classes=3)
+
+
+@writes_saved_models
+# What Keras says to JAX.
+@pytest.mark.filterwarnings("ignore:The `native_serialization`")
+def test_saved_model_needs_tensorflow_alone(tmp_path, model):
+    pytest.importorskip("tensorflow")
+    mean, std = (100.0, 50.0), (60.0, 30.0)
+    folder, images, outputs = (
+        str(tmp_path / name) for name in ("saved_model", "x.npy", "y.npy")
+    )
+    export_saved_model(model, folder, mean, std)
+    pixels = np.random.default_rng(0).uniform(0, 255, (5, 32, 32, 2))
+    np.save(images, pixels.astype("float32"))
+    subprocess.run(
+        [sys.executable, "-c", PREDICT, folder, images, outputs], check=True
+    )
+    expected = model.predict(normalize(pixels, mean, std), verbose=0)
+    np.testing.assert_allclose(np.load(outputs), expected, atol=1e-5)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["saved_model", "x.npy", "y.npy"]
+
+
+@writes_saved_models
+def test_std_must_be_positive(tmp_path, model):
+    pytest.importorskip("tensorflow")
+    with pytest.raises(ValueError, match="`std` must be positive"):
+        export_saved_model(model, tmp_path / "saved_model", 0.0, (1.0, 0.0))
+    assert not any(tmp_path.iterdir())
+
+
+@writes_saved_models
+def test_failed_export_leaves_the_old_one(tmp_path, model, monkeypatch):
+    pytest.importorskip("tensorflow")
+    folder = tmp_path / "saved_model"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+
+    def export_half(self, path, *args, **kwargs):
+        Path(path).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keras.Sequential, "export", export_half)
+    with pytest.raises(KeyboardInterrupt):
+        export_saved_model(model, folder)
+    assert (folder / "old").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_other_backends_say_what_to_do(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(RuntimeError, match="KERAS_BACKEND=tensorflow.*'torch'"):
+        export_saved_model(model, tmp_path / "saved_model")
+
+
+def test_missing_tensorflow_names_the_extra(tmp_path, model, monkeypatch):
+    if keras.backend.backend() == "torch":
+        pytest.skip("PyTorch is refused before")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"'keras-nfnets\[tensorflow\]'"):
+        export_saved_model(model, tmp_path / "saved_model")

@@ -1,0 +1,144 @@
+import keras
+import numpy as np
+import pytest
+from helpers import Reference, to_numpy
+
+from keras_nfnets import agc
+from keras_nfnets.optimizers import SGD, WarmupCosine
+
+OPTIM = Reference("optim")
+SCHEDULES = Reference("schedules")
+
+
+@pytest.mark.parametrize("name", ["published_nfnet", "small"])
+def test_schedule_is_the_papers(name):
+    key = f"WarmupCosineDecay_{name}"
+    kwargs = SCHEDULES.meta["schedules"][key]["kwargs"]
+    schedule = WarmupCosine(
+        kwargs["max_val"],
+        kwargs["warmup_steps"],
+        kwargs["num_steps"],
+        kwargs["min_val"],
+    )
+    steps, values = SCHEDULES[f"{key}/steps"], SCHEDULES[f"{key}/values"]
+    inside = steps <= kwargs["num_steps"]
+    found = [float(schedule(int(step))) for step in steps]
+    # float32 keeps seven digits of a cosine near its zero.
+    bound = 3e-7 * kwargs["max_val"]
+    np.testing.assert_allclose(
+        np.array(found)[inside], values[inside], rtol=1e-5, atol=bound
+    )
+    # There the papers' cosine rises again; ours ends.
+    after = np.array(found)[~inside]
+    np.testing.assert_allclose(after, kwargs["min_val"], atol=bound)
+    assert len(after)
+
+
+def _sgd(run, **changes):
+    meta = OPTIM.meta["runs"][run]
+    opt, sched = meta["opt"], meta["sched"]
+    peak = meta["lr"] * meta["train_batch_size"] / 256
+    if not meta.get("lr_scale_by_bs", True):
+        peak = meta["lr"]
+    schedule = WarmupCosine(
+        peak, sched["warmup_steps"], sched["num_steps"], sched["min_val"]
+    )
+    return SGD(
+        schedule,
+        momentum=opt["momentum"],
+        nesterov=bool(opt["nesterov"]),
+        l2=opt["weight_decay"] or 0.0,
+        **changes,
+    )
+
+
+def _variable(name, value):
+    # The rules for L2 go by our names, which end in the papers' last part.
+    last = {"w": "kernel", "b": "bias"}.get(name.split("::")[1])
+    path = name.split("::")[1] if last is None else last
+    return keras.Variable(value, name=path)
+
+
+@pytest.mark.parametrize("run", sorted(OPTIM.meta["runs"]))
+@pytest.mark.parametrize("ema", [0.99999, 0.9])
+def test_trajectory_is_the_papers(run, ema):
+    names = sorted(OPTIM.under("init/"))
+    groups = OPTIM.meta["groups"][run]
+    variables = [_variable(n, OPTIM[f"init/{n}"]) for n in names]
+    clips = [groups[n]["clipping"] is not None for n in names]
+    optimizer = _sgd(run, use_ema=True, ema_momentum=ema)
+    optimizer.build(variables)
+    assert [bool(groups[n]["weight_decay"]) for n in names] == [
+        bool(d and optimizer.l2) for d in optimizer._decays
+    ]
+    opt = OPTIM.meta["runs"][run]["opt"]
+    steps = len(OPTIM[f"grads/{names[0]}"])
+    for step in range(steps):
+        gradients = [
+            keras.ops.convert_to_tensor(OPTIM[f"grads/{n}"][step])
+            for n in names
+        ]
+        clipped = agc.adaptive_clip(
+            gradients, variables, opt["clipping"], opt["eps"]
+        )
+        chosen = [
+            c if clip else g
+            for g, c, clip in zip(gradients, clipped, clips, strict=True)
+        ]
+        optimizer.apply(chosen, variables)
+        _check(f"{run}/step{step + 1:02d}", names, variables, optimizer, ema)
+
+
+def _check(prefix, names, variables, optimizer, ema):
+    averages = optimizer._model_variables_moving_average
+    for i, name in enumerate(names):
+        if f"{prefix}/params/{name}" not in OPTIM.arrays:
+            return
+        # 2e-6 after 30 steps of float32, and ten times that for an average.
+        np.testing.assert_allclose(
+            to_numpy(variables[i]), OPTIM[f"{prefix}/params/{name}"], atol=2e-6
+        )
+        np.testing.assert_allclose(
+            to_numpy(optimizer.momentums[i]),
+            OPTIM[f"{prefix}/momentum/{name}"],
+            atol=2e-6,
+        )
+        np.testing.assert_allclose(
+            to_numpy(averages[i]),
+            OPTIM[f"{prefix}/tf1_ema_{ema}/{name}"],
+            atol=1e-5,
+        )
+
+
+def test_l2_rule_can_be_changed():
+    kernel = keras.Variable([1.0], name="kernel")
+    bias = keras.Variable([1.0], name="bias")
+    for exclude, moved in (((), [1, 1]), (["kernel"], [0, 1]), ([""], [0, 0])):
+        optimizer = SGD(0.1, l2=0.1, l2_exclude=exclude)
+        optimizer.build([kernel, bias])
+        assert [int(d) for d in optimizer._decays] == moved
+
+
+def test_config_round_trip():
+    optimizer = SGD(
+        WarmupCosine(0.4, 2.5, 10, 0.01), 0.8, False, 1e-3, ["x"], use_ema=True
+    )
+    config = keras.optimizers.serialize(optimizer)
+    copy = keras.optimizers.deserialize(config)
+    assert copy.get_config() == optimizer.get_config()
+    assert isinstance(copy, SGD)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: SGD(momentum=1.0), r"`momentum` must be in \[0, 1\)"),
+        (lambda: SGD(l2=-1e-5), "`l2` must not be negative"),
+        (lambda: SGD(weight_decay=1e-4), "`weight_decay` must be None"),
+        (lambda: WarmupCosine(0.1, 10, 10), "`warmup_steps` must be"),
+        (lambda: WarmupCosine(0.1, -1, 10), "`warmup_steps` must be"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
