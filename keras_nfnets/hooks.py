@@ -30,9 +30,16 @@ def after_sum(optimizer, clipper):
     Raises:
         ValueError: If the optimizer accumulates gradients on several
             replicas of a TensorFlow strategy.
+        RuntimeError: If this version of Keras has no such place.
     """
     replaced = _REPLACED[keras.backend.backend()](optimizer, clipper)
     for owner, name, method in replaced:
+        if not hasattr(owner, name):
+            # Better than training on without clipping.
+            raise RuntimeError(
+                f"Keras {keras.__version__} has no {name} in "
+                f"{type(owner).__name__}, where AGC would enter the step."
+            )
         object.__setattr__(owner, name, method)
     try:
         yield

@@ -198,7 +198,7 @@ def _check_momentum(model, expected):
 @pytest.mark.parametrize(
     "optimizer",
     ["adam", "rmsprop", "lion", keras.optimizers.AdamW(weight_decay=0.01)],
-    ids=str,
+    ids=["adam", "rmsprop", "lion", "adamw"],
 )
 def test_any_keras_optimizer_gets_clipped_gradients(optimizer):
     x, y = _dense_data(8)
