@@ -51,6 +51,6 @@ def test_saved_here_loads_in_a_fresh_process_elsewhere(tmp_path):
         for backend in BACKENDS
         if backend != BACKEND and importlib.util.find_spec(backend)
     ]
-    for backend in [BACKEND, *others]:
+    for backend in others or [BACKEND]:
         found = _run("load_model.py", tmp_path, BACKEND, backend=backend)
         _check(json.loads(found.splitlines()[-1]), backend)

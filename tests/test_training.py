@@ -291,7 +291,7 @@ def test_step_that_overflows_changes_no_weight_and_no_momentum():
 def test_mixed_bfloat16_trains():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = keras_nfnets.NFNet(
-        tiny_variant(), input_shape=(32, 32, 3), classes=5
+        tiny_variant(depths=(1,)), input_shape=(32, 32, 3), classes=5
     )
     model.compile(SGD(0.5), "sparse_categorical_crossentropy")
     x, y = _data()
@@ -361,7 +361,7 @@ def test_several_outputs_and_losses():
 
 def test_frozen_layers_stay_and_the_others_train():
     model = keras_nfnets.NFNet(
-        tiny_variant(), input_shape=(32, 32, 3), classes=5
+        tiny_variant(depths=(1,)), input_shape=(32, 32, 3), classes=5
     )
     model.get_layer("stem").trainable = False
     model.get_layer("stage1_block0").conv0.trainable = False

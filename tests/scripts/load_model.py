@@ -22,7 +22,7 @@ def distances(folder, saved_by):
         x, y = file["x"], file["y"]
     whole = keras.saving.load_model(folder / f"{saved_by}.keras")
     weights = keras_nfnets.NFNet(
-        tiny_variant(),
+        tiny_variant(depths=(1, 1)),
         input_shape=(32, 32, 3),
         classes=5,
         weights=folder / f"{saved_by}.weights.h5",
@@ -33,7 +33,6 @@ def distances(folder, saved_by):
     }
     iterations = int(keras.ops.convert_to_numpy(whole.optimizer.iterations))
     momentum = keras.ops.convert_to_numpy(whole.optimizer.momentums[0])
-    whole.fit(x, np.arange(4) % 5, verbose=0)
     return {
         **found,
         "iterations": iterations,

@@ -36,7 +36,7 @@ Y = RNG.integers(0, 5, 64)
 def train():
     keras.utils.set_random_seed(0)
     model = keras_nfnets.NFNet(
-        tiny_variant(depths=(1, 1)), input_shape=(32, 32, 3), classes=5
+        tiny_variant(depths=(1,)), input_shape=(32, 32, 3), classes=5
     )
     for variable in model.trainable_variables:
         if variable.path.endswith("skip_gain/gain"):

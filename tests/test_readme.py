@@ -1,0 +1,69 @@
+"""What the README shows runs."""
+
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_nfnets
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+
+def _code(heading):
+    """The first Python block under a heading."""
+    section = README.read_text().split(f"## {heading}\n")[1]
+    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def execute(heading):
+        names = {}
+        exec(compile(_code(heading), str(README), "exec"), names)
+        return names
+
+    return execute
+
+
+def test_ten_lines_work(run):
+    names = run("Ten lines that work")
+    model = keras.saving.load_model("model.keras")
+    for ours, theirs in zip(
+        names["model"].get_weights(), model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_own_network_works_and_its_signal_keeps_its_size(run):
+    model = run("A network of your own")["model"]
+    assert isinstance(model, keras_nfnets.AGCModel)
+    assert len(_code("A network of your own").splitlines()) <= 25
+    x = np.random.default_rng(0).normal(size=(4, 64, 64, 3))
+    probabilities = keras.ops.convert_to_numpy(model(x.astype("float32")))
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
+
+
+def test_table_of_models_is_what_the_package_counts():
+    rows = re.findall(
+        r"\| `(nfnet_\w+)` \| ([\d.]+) M \| ([\d.]+) ([GM]) \| (\d+) / (\d+)",
+        README.read_text(),
+    )
+    assert len(rows) == 9
+    for name, parameters, adds, unit, train, test in rows:
+        parts = keras_nfnets.complexity.complexity(name)
+        variant = keras_nfnets.VARIANTS[name]
+        found = sum(part.parameters for part in parts) / 1e6
+        digits = len(parameters.partition(".")[2])
+        assert f"{found:.{digits}f}" == parameters
+        found = sum(part.multiply_adds for part in parts)
+        found /= {"G": 1e9, "M": 1e6}[unit]
+        assert f"{found:.{len(adds.partition('.')[2])}f}" == adds
+        assert (int(train), int(test)) == (
+            variant.train_size,
+            variant.test_size,
+        )
