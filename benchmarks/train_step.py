@@ -122,7 +122,7 @@ def report(abouts, seconds):
         "",
         f"Batch {worker.BATCH} at {worker.SIZE} px, float32, {worker.CLASSES} "
         "classes, Nesterov SGD, `compile` with its",
-        "defaults, `train_on_batch` on fixed data. Written by `make bench`,",
+        "defaults, `train_on_batch` on fixed data. Written by `train_step.py`,",
         f"{datetime.date.today()}, on {machine()}.",
         "",
         f"{rounds} rounds of {steps} steps each, in turn. Seconds are medians "

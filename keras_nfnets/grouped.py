@@ -37,9 +37,10 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
 def splits_groups(groups):
     """Whether this many groups run as as many dense convolutions.
 
-    Measured on 2 CPU cores, training step of NFNet-F0 at batch 4 and 192 px,
-    TensorFlow: 3.9 s grouped, 0.87 s split. PyTorch's own CPU kernels do not
-    need it, and accelerators have grouped kernels.
+    A prototype, on 2 CPU cores of another machine, took 3.9 s grouped and
+    0.87 s split for a training step of NFNet-F0 at batch 4 and 192 px on
+    TensorFlow; `benchmarks/RESULTS.md` has ours. PyTorch's own CPU kernels do
+    not need it, and accelerators have grouped kernels.
     """
     return groups <= MAX_SPLIT_GROUPS and _xla_or_eigen_on_cpu()
 

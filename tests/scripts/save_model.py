@@ -38,9 +38,7 @@ def save(folder):
     folder.mkdir(exist_ok=True)
     model.save(folder / f"{BACKEND}.keras")
     model.save_weights(folder / f"{BACKEND}.weights.h5")
-    np.savez(
-        folder / f"{BACKEND}.npz", x=x, y=model.predict(x, verbose=0)
-    )
+    np.savez(folder / f"{BACKEND}.npz", x=x, y=model.predict(x, verbose=0))
 
 
 if __name__ == "__main__":
