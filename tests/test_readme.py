@@ -39,7 +39,7 @@ def test_ten_lines_work(run):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_own_network_works_and_its_signal_keeps_its_size(run):
+def test_own_network_works(run):
     model = run("A network of your own")["model"]
     assert isinstance(model, keras_nfnets.AGCModel)
     assert len(_code("A network of your own").splitlines()) <= 25

@@ -12,7 +12,7 @@ from helpers import (
 )
 
 import keras_nfnets
-from keras_nfnets import agc
+from keras_nfnets import agc, hooks
 from keras_nfnets.optimizers import SGD, WarmupCosine
 from keras_nfnets.weights import from_haiku, haiku_names
 
@@ -543,3 +543,15 @@ def test_resumed_fit_continues_the_same_trajectory(tmp_path, optimizer):
     ):
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(to_numpy(a), to_numpy(b))
+
+
+def test_keras_without_the_place_for_clipping_is_refused(monkeypatch):
+    model = _dense_model()
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+
+    def renamed(optimizer, clipper):
+        return [(optimizer, "_renamed_by_keras", None)]
+
+    monkeypatch.setitem(hooks._REPLACED, BACKEND, renamed)
+    with pytest.raises(RuntimeError, match="has no _renamed_by_keras"):
+        model.fit(*_dense_data(8), verbose=0)
