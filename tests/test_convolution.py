@@ -11,7 +11,7 @@ from helpers import (
     weighted_sum,
 )
 
-from keras_nfnets import grouped
+from keras_nfnets import convolve
 from keras_nfnets.layers import WSConv2D
 
 REFERENCE = Reference("wsconv")
@@ -119,7 +119,7 @@ def test_split_and_native_groups_agree(monkeypatch, strides):
     layer = WSConv2D(18, 3, strides, "same", groups=3)
     results = []
     for splits in (True, False):
-        monkeypatch.setattr(grouped, "splits_groups", lambda _, s=splits: s)
+        monkeypatch.setattr(convolve, "splits_groups", lambda _, s=splits: s)
         results.append(to_numpy(layer(x)))
     # Sums of 36 products, in another order.
     np.testing.assert_allclose(*results, atol=1e-5)
@@ -127,8 +127,68 @@ def test_split_and_native_groups_agree(monkeypatch, strides):
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's own kernels are used")
 def test_few_groups_split_on_a_cpu_and_many_do_not():
-    assert grouped.splits_groups(8)
-    assert not grouped.splits_groups(100)
+    assert convolve.splits_groups(8)
+    assert not convolve.splits_groups(100)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's CPU")
+@pytest.mark.parametrize(
+    "kernel_size, size",
+    [(1, (5, 5)), (3, (1, 1)), (3, (6, 9)), ((5, 3), (4, 7))],
+)
+def test_own_gradients_are_those_of_tensorflow(monkeypatch, kernel_size, size):
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(2, *size, 6)).astype("float32")
+    layer = WSConv2D(8, kernel_size, padding="same", groups=2)
+    loss = weighted_sum(draw.normal(size=(2, *size, 8)).astype("float32"))
+    arguments = layer.kernel_size, (1, 1), "same", (1, 1)
+    assert convolve.has_own_gradient(*arguments)
+    _, d_inputs, d_weights = gradients(layer, x, loss)
+    monkeypatch.setattr(convolve, "has_own_gradient", lambda *_: False)
+    _, expected, d_expected = gradients(layer, x, loss)
+    assert_gradients(d_inputs, expected)
+    for weight in layer.trainable_variables:
+        assert_gradients(d_weights[id(weight)], d_expected[id(weight)])
+
+
+@pytest.mark.parametrize(
+    "kernel_size, strides, padding, dilation_rate",
+    [
+        ((2, 2), (1, 1), "same", (1, 1)),
+        ((3, 3), (2, 2), "same", (1, 1)),
+        ((3, 3), (1, 1), "valid", (1, 1)),
+        ((3, 3), (1, 1), "same", (2, 2)),
+    ],
+)
+def test_other_convolutions_keep_the_backend_s_gradients(
+    kernel_size, strides, padding, dilation_rate
+):
+    assert not convolve.has_own_gradient(
+        kernel_size, strides, padding, dilation_rate
+    )
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's CPU")
+def test_own_gradients_can_be_differentiated_again():
+    import tensorflow as tf
+
+    x = tf.constant(
+        np.random.default_rng(0).normal(size=(1, 4, 4, 2)), "float32"
+    )
+    layer = WSConv2D(2, 3, padding="same")
+
+    def penalty(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = tf.reduce_sum(tf.square(layer(x)))
+        return tf.reduce_sum(tf.square(tape.gradient(outputs, x)))
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = penalty(x)
+    # The penalty is a quadratic form in x.
+    product = tf.reduce_sum(tape.gradient(value, x) * x)
+    np.testing.assert_allclose(product, 2 * value, rtol=1e-5)
 
 
 def test_unknown_sizes_pass_through():

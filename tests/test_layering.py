@@ -20,12 +20,12 @@ _SINGLE_LAYERS = (
 MAY_IMPORT = {
     "activations": "",
     "agc": "",
-    "grouped": "",
+    "convolve": "",
     "optimizers": "",
     "variants": "",
     "layers.activation": "activations",
     "layers.attention": "",
-    "layers.convolution": "grouped",
+    "layers.convolution": "convolve",
     "layers.residual": "",
     "layers.composite": "layers.activation layers.convolution",
     "layers.stem": "layers.composite",
@@ -49,7 +49,7 @@ MAY_IMPORT = {
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
-KNOW_THEIR_BACKEND = {"grouped", "hooks", "export"}
+KNOW_THEIR_BACKEND = {"convolve", "hooks", "export"}
 
 
 def module_name(path):

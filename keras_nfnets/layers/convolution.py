@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_nfnets.grouped import conv
+from keras_nfnets.convolve import conv
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
