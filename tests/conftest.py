@@ -1,10 +1,17 @@
 import os
+import tempfile
 
 # Compiling is most of a test's time on JAX; optimizing code that runs once
 # costs more than it saves. Before JAX is imported.
 if os.environ.get("KERAS_BACKEND") == "jax":
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0"
+    # What one worker compiled, the others and their subprocesses read.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        cache = tempfile.TemporaryDirectory(prefix="keras_nfnets_jax_")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import keras  # noqa: E402
 import pytest  # noqa: E402

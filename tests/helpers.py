@@ -50,9 +50,20 @@ def to_numpy(x):
     return keras.ops.convert_to_numpy(x)
 
 
+def evaluate(model, inputs):
+    """Returns `model(inputs)` in NumPy.
+
+    On JAX as one program: one by one, operations take longer to compile.
+    """
+    if BACKEND != "jax":
+        return to_numpy(model(inputs))
+    return model.predict_on_batch(inputs)
+
+
 def gradients(layer, inputs, loss):
     """Returns outputs, d loss / d inputs and d loss / d variable by id."""
-    layer(inputs[:1])  # builds
+    if not layer.built:
+        layer.build(inputs.shape)
     variables = layer.trainable_variables
     run = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}[BACKEND]
     outputs, d_inputs, grads = run(layer, inputs, loss)

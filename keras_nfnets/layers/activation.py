@@ -35,8 +35,6 @@ class VPActivation(keras.layers.Layer):
         self.activation = activation
         self.beta = beta
         self._function = get(activation)
-
-    def build(self, input_shape):
         self.built = True
 
     def call(self, inputs):

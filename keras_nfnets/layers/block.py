@@ -150,7 +150,6 @@ class NFBlock(Composite):
             self.conv_shortcut.build(input_shape)
         outer = (*input_shape[:-1], self.filters)
         self.squeeze_excite.build(outer)
-        self.drop.build(outer)
         self.skip_gain.build(outer)
 
     def call(self, inputs, training=False):

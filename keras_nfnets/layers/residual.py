@@ -43,8 +43,6 @@ class StochasticDepth(keras.layers.Layer):
         self.seed = seed
         if rate > 0:
             self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def build(self, input_shape):
         self.built = True
 
     def call(self, inputs, training=False):
