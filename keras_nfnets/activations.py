@@ -14,6 +14,7 @@ GAMMA = {
     "celu": 1.270926833152771,
     "elu": 1.2716004848480225,
     "gelu": 1.7015043497085571,
+    "gelu_erf": 1.7015043497085571,
     "leaky_relu": 1.70590341091156,
     "log_sigmoid": 1.9193484783172607,
     "relu": 1.7139588594436646,
@@ -44,6 +45,8 @@ _FUNCTIONS = {
     "celu": ops.celu,
     "elu": ops.elu,
     "gelu": _gelu,
+    # timm's, with the constant of the form above.
+    "gelu_erf": lambda x: ops.gelu(x, approximate=False),
     "leaky_relu": lambda x: ops.leaky_relu(x, negative_slope=0.01),
     "log_sigmoid": ops.log_sigmoid,
     "relu": ops.relu,
@@ -71,7 +74,7 @@ def _scaled(name):
 _SCALED = {name: _scaled(name) for name in GAMMA}
 
 
-def get(name):
+def get(name, use_gamma=True):
     """Returns the variance-preserving activation of this name.
 
     The function that comes back is serializable, and can be given as
@@ -79,6 +82,8 @@ def get(name):
 
     Args:
         name: String, a key of `GAMMA`.
+        use_gamma: Boolean, whether the constant is applied; without it the
+            function is not serializable. Defaults to `True`.
 
     Returns:
         A function of one tensor: `GAMMA[name] * f(x)`. The gradient at a kink
@@ -99,4 +104,4 @@ def get(name):
             f"`activation` must be one of {sorted(_SCALED)}. "
             f"Received: activation={name!r}"
         )
-    return _SCALED[name]
+    return _SCALED[name] if use_gamma else _FUNCTIONS[name]

@@ -5,7 +5,9 @@ Nothing is built, so that NFNet-F7 takes no longer than the small one.
 
 import dataclasses
 
-from keras_nfnets.models import MIN_SIZE, block_arguments, resolve_variant
+from keras_nfnets.layers.attention import eca_kernel_size
+from keras_nfnets.plan import MIN_SIZE, block_arguments, resolve_variant
+from keras_nfnets.rounding import bottleneck_width, whole_multiple
 
 
 @dataclasses.dataclass
@@ -77,15 +79,20 @@ def complexity(variant, size=None, classes=1000, channels=3):
     size = variant.test_size if size is None else size
     _check(size, classes, channels)
     stem = Cost("stem", 0, size, variant.stem_widths[-1])
-    for filters, strides in zip(variant.stem_widths, (2, 1, 1, 2), strict=True):
+    for filters, strides in zip(
+        variant.stem_widths, variant.stem_strides, strict=True
+    ):
         stem.stride(strides)
-        stem.conv(filters, 3, channels)
+        stem.conv(filters, variant.stem_kernel_size, channels)
         channels = filters
+    if variant.stem_pool:
+        stem.stride(2)
     parts = [stem, *_stages(variant, stem.size, channels)]
     last = parts[-1]
     head = Cost("head", 0, last.size, classes)
-    head.conv(variant.head_width, 1, last.channels)
-    head.dense(classes, variant.head_width)
+    if variant.head_width:
+        head.conv(variant.head_width, 1, last.channels)
+    head.dense(classes, variant.head_width or last.channels)
     head.size = 1
     return [*parts, head]
 
@@ -121,9 +128,12 @@ def _stages(variant, size, channels):
 
 def _add_block(cost, channels, block):
     filters = block["filters"]
-    source = filters if block["big_width"] else channels
-    groups = int(source * block["expansion"]) // block["group_width"]
-    width = groups * block["group_width"]
+    width, groups = bottleneck_width(
+        filters if block["big_width"] else channels,
+        block["expansion"],
+        block["group_width"],
+        block["divisor"],
+    )
     cost.conv(width, 1, channels)
     cost.stride(block["strides"])
     for _ in range(2 if block["two_convs"] else 1):
@@ -131,7 +141,18 @@ def _add_block(cost, channels, block):
     cost.conv(filters, 1, width)
     if block["strides"] > 1 or channels != filters:
         cost.conv(filters, 1, channels)
-    hidden = max(1, int(filters * block["se_ratio"]))
-    cost.dense(hidden, filters)
-    cost.dense(filters, hidden)
-    cost.parameters += 1  # the skip gain
+    _add_attention(cost, width if block["attention_inside"] else filters, block)
+    cost.parameters += block["use_skip_gain"]
+
+
+def _add_attention(cost, channels, block):
+    if block["attention"] == "se":
+        hidden = whole_multiple(
+            channels * block["se_ratio"], block["divisor"], smallest_share=0.0
+        )
+        cost.dense(hidden, channels)
+        cost.dense(channels, hidden)
+    if block["attention"] == "eca":
+        size = eca_kernel_size(channels)
+        cost.parameters += size
+        cost.multiply_adds += size * channels

@@ -17,7 +17,12 @@ MAX_SPLIT_GROUPS = 16
 
 
 def conv(inputs, kernel, strides, padding, dilation_rate, groups):
-    """`keras.ops.conv` for `channels_last`, run the fast way."""
+    """`keras.ops.conv` for `channels_last`, run the fast way.
+
+    `padding` may be `"symmetric"` too: half the kernel on every side.
+    """
+    if padding == "symmetric":
+        inputs, padding = _pad(inputs, kernel, strides, dilation_rate)
     plain = functools.partial(
         ops.conv,
         strides=strides,
@@ -38,6 +43,17 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
         strict=True,
     )
     return ops.concatenate([dense(x, w) for x, w in parts], axis=-1)
+
+
+def _pad(inputs, kernel, strides, dilation_rate):
+    """Returns the inputs and the padding that are left for Keras's own."""
+    if set(strides) == {1}:
+        return inputs, "same"  # the same pixels, and nothing to copy
+    sides = [
+        (rate * (size // 2),) * 2
+        for size, rate in zip(kernel.shape[:2], dilation_rate, strict=True)
+    ]
+    return ops.pad(inputs, ((0, 0), *sides, (0, 0))), "valid"
 
 
 def splits_groups(groups):

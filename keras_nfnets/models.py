@@ -1,19 +1,20 @@
 """One functional-API loop for every network of the table."""
 
-import difflib
-import math
 from pathlib import Path
 
 import keras
 
+from keras_nfnets import weight_files
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.head import Head
 from keras_nfnets.layers.stem import Stem
+from keras_nfnets.plan import (
+    MIN_SIZE,
+    block_arguments,
+    resolve_variant,
+    settings,
+)
 from keras_nfnets.training import AGCModel
-from keras_nfnets.variants import VARIANTS, Variant
-
-# The stem and three of the stages halve the image: 2 ** 5.
-MIN_SIZE = 32
 
 
 def NFNet(
@@ -36,8 +37,10 @@ def NFNet(
         variant: String, a key of `VARIANTS`, or a `Variant`.
         include_top: Boolean, whether the model ends in a classifier. Defaults
             to `True`.
-        weights: String, path of a `.weights.h5` or `.keras` file of the same
-            network, or `None` for fresh weights. Defaults to `None`.
+        weights: String, path of a file of the same network, or `None` for
+            fresh weights: ours (`.weights.h5`, `.keras`), the papers'
+            (`.npz`) or timm's (`.safetensors`). A classifier of another size
+            stays fresh, with a warning. Defaults to `None`.
         input_shape: Tuple `(height, width, channels)` in pixels, `None` for a
             side that may vary. Defaults to `(None, None, 3)`.
         classes: Integer, number of classes. Defaults to `1000`.
@@ -84,9 +87,11 @@ def NFNet(
     inputs = keras.Input(input_shape)
     x = Stem(
         variant.stem_widths,
-        activation=variant.activation,
-        epsilon=variant.epsilon,
+        variant.stem_strides,
+        variant.stem_kernel_size,
+        variant.stem_pool,
         name="stem",
+        **settings(variant),
     )(inputs)
     for arguments in block_arguments(variant, stochastic_depth):
         x = NFBlock(**arguments)(x)
@@ -95,63 +100,15 @@ def NFNet(
         classes=classes if include_top else None,
         pooling=pooling or "avg" if include_top else pooling,
         dropout=dropout,
-        activation=variant.activation,
         classifier_activation=classifier_activation,
-        epsilon=variant.epsilon,
+        classifier_std=variant.classifier_std,
         name="head",
+        **settings(variant),
     )(x)
     model = AGCModel(inputs, outputs, name=name or variant_name)
     if weights is not None:
         _load(model, weights)
     return model
-
-
-def block_arguments(variant, stochastic_depth=0.0):
-    """Yields the arguments of every `NFBlock` of a network, in order.
-
-    This is the signal propagation of the papers: `beta` is one over the
-    standard deviation expected at a block's input. A block that projects its
-    shortcut starts again from one, after its own `beta` was taken.
-
-    Args:
-        variant: A `Variant`.
-        stochastic_depth: Float, the rate that the last block comes near.
-            Defaults to `0.0`.
-
-    Returns:
-        A generator of dictionaries.
-
-    Example:
-
-    >>> betas = [a["beta"] for a in block_arguments(VARIANTS["nfnet_f0"])]
-
-    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
-    Section 2 and Appendix C
-    """
-    expected_std = 1.0
-    index, total = 0, sum(variant.depths)
-    for stage, depth in enumerate(variant.depths):
-        for block in range(depth):
-            yield dict(
-                filters=variant.widths[stage],
-                strides=2 if stage > 0 and block == 0 else 1,
-                expansion=variant.expansions[stage],
-                group_width=variant.group_widths[stage],
-                kernel_size=variant.kernel_size,
-                alpha=variant.alpha,
-                beta=1.0 / expected_std,
-                se_ratio=variant.se_ratio,
-                activation=variant.activation,
-                two_convs=variant.two_convs,
-                big_width=variant.big_widths[stage],
-                stochastic_depth=stochastic_depth * index / total,
-                epsilon=variant.epsilon,
-                name=f"stage{stage + 1}_block{block}",
-            )
-            if block == 0:
-                expected_std = 1.0
-            expected_std = math.sqrt(expected_std**2 + variant.alpha**2)
-            index += 1
 
 
 def preprocess_input(x):
@@ -171,22 +128,6 @@ def preprocess_input(x):
     mean = keras.ops.convert_to_tensor([123.675, 116.28, 103.53])
     std = keras.ops.convert_to_tensor([58.395, 57.12, 57.375])
     return (keras.ops.cast(x, "float32") - mean) / std
-
-
-def resolve_variant(variant):
-    """Returns the `Variant` and its name; a ValueError lists near matches."""
-    if isinstance(variant, Variant):
-        return variant, "nfnet"
-    if variant in VARIANTS:
-        return VARIANTS[variant], variant
-    near = difflib.get_close_matches(
-        str(variant).lower(), VARIANTS, n=3, cutoff=0.7
-    )
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(
-        f"`variant` must be a Variant or one of {sorted(VARIANTS)}. {hint}"
-        f"Received: variant={variant!r}"
-    )
 
 
 def _check_input(input_shape):
@@ -218,4 +159,4 @@ def _load(model, weights):
         raise FileNotFoundError(
             f"`weights` must be the path of a file. Received: {weights!r}"
         )
-    model.load_weights(weights)
+    weight_files.load(model, weights)

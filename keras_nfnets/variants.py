@@ -2,38 +2,59 @@
 
 from dataclasses import dataclass, replace
 
+from keras_nfnets.rounding import whole_multiple
+
 
 @dataclass(frozen=True)
 class Variant:
     """One normalizer-free network, complete as data.
 
-    The fields that hold a tuple of four have one entry per stage. The defaults
-    are those of NFNet-F0
+    The fields that hold a tuple have one entry per stage, those of the stem
+    one per convolution. The defaults are those of NFNet-F0
     ([Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 4 and
     Appendix C).
 
     Args:
         depths: Tuple of integers, blocks per stage.
         widths: Tuple of integers, output channels per stage.
-        stem_widths: Tuple of integers, output channels of the stem's four
-            convolutions, whose strides are 2, 1, 1 and 2.
-        head_width: Integer, output channels of the last 1x1 convolution.
+        strides: Tuple of integers, of each stage's first block.
+        stem_widths: Tuple of integers, output channels of the stem's
+            convolutions.
+        stem_strides: Tuple of integers.
+        stem_kernel_size: Integer, side of the stem's kernels in pixels.
+        stem_pool: Boolean, whether the stem ends in a max pooling.
+        head_width: Integer, output channels of the last 1x1 convolution, or
+            `None` for no such convolution.
         expansions: Tuple of floats, bottleneck width as a share of the
             block's width.
+        first_expansion: Float, takes the place of the very first block's, or
+            `None`.
         group_widths: Tuple of integers, channels per group of the 3x3
-            convolutions. Bottlenecks are rounded down to whole groups.
+            convolutions, or of `None` for one group. Bottlenecks are rounded
+            down to whole groups.
         big_widths: Tuple of booleans. A bottleneck's width follows from the
             block's output channels if true, from its input channels if not.
+        divisor: Integer, of which bottlenecks and hidden units are rounded to
+            multiples; `1` rounds down.
         two_convs: Boolean, whether a block has two 3x3 convolutions or one.
         kernel_size: Integer, side of the bottleneck's spatial kernels in
             pixels.
+        attention: String, `"se"`, `"eca"`, or `None`.
+        attention_inside: Boolean, whether it stands on the bottleneck.
         se_ratio: Float, hidden units of squeeze-and-excitation as a share of
-            the block's output channels.
+            its input channels.
+        shortcut: String, `"pool"` or `"stride"`, how a shortcut shrinks.
+        use_skip_gain: Boolean, whether a branch ends in a learnable scalar.
         activation: String, a name in `keras_nfnets.activations.GAMMA`.
+        gamma_in_kernel: Boolean, whether the activation's constant multiplies
+            the kernels in place of the activations.
         alpha: Float, scale of the residual branch. By how much each block
             raises the variance.
-        epsilon: Float, floor under `fan_in * variance` in the
-            standardization of the weights.
+        padding: String, `"same"` or `"symmetric"`, see `WSConv2D`.
+        epsilon: Float, of the standardization of the weights.
+        epsilon_rule: String, `"floor"` or `"add"`, see `WSConv2D`.
+        classifier_std: Float, standard deviation of the classifier's fresh
+            kernel.
         dropout: Float, rate before the classifier in the published recipe.
         train_size: Integer, side of a training image in pixels.
         test_size: Integer, side of a test image in pixels.
@@ -47,17 +68,31 @@ class Variant:
 
     depths: tuple
     widths: tuple = (256, 512, 1536, 1536)
+    strides: tuple = (1, 2, 2, 2)
     stem_widths: tuple = (16, 32, 64, 128)
-    head_width: int = 3072
+    stem_strides: tuple = (2, 1, 1, 2)
+    stem_kernel_size: int = 3
+    stem_pool: bool = False
+    head_width: int | None = 3072
     expansions: tuple = (0.5, 0.5, 0.5, 0.5)
+    first_expansion: float | None = None
     group_widths: tuple = (128, 128, 128, 128)
     big_widths: tuple = (True, True, True, True)
+    divisor: int = 1
     two_convs: bool = True
     kernel_size: int = 3
+    attention: str | None = "se"
+    attention_inside: bool = False
     se_ratio: float = 0.5
+    shortcut: str = "pool"
+    use_skip_gain: bool = True
     activation: str = "gelu"
+    gamma_in_kernel: bool = False
     alpha: float = 0.2
+    padding: str = "same"
     epsilon: float = 1e-4
+    epsilon_rule: str = "floor"
+    classifier_std: float = 0.01
     dropout: float = 0.2
     train_size: int = 192
     test_size: int = 256
@@ -97,6 +132,184 @@ VARIANTS |= {
         head_width=4096,
     )
     for name, variant in VARIANTS.items()
+}
+
+# De and Brock's first paper (arXiv 2101.08692), Section 5 and Appendix B, where
+# "_se" has squeeze-and-excitation. The 288 and 600 stand in its code.
+_RESNET = Variant(
+    depths=(3, 4, 6, 3),
+    widths=(256, 512, 1024, 2048),
+    stem_widths=(64,),
+    stem_strides=(2,),
+    stem_kernel_size=7,
+    stem_pool=True,
+    head_width=None,
+    expansions=(0.25,) * 4,
+    group_widths=(None,) * 4,
+    two_convs=False,
+    attention=None,
+    se_ratio=0.25,
+    shortcut="stride",
+    activation="relu",
+    dropout=0.0,
+    train_size=224,
+    test_size=224,
+)
+for _suffix, _attention in (("", None), ("_se", "se")):
+    VARIANTS |= {
+        f"nf_resnet{layers}{_suffix}": replace(
+            _RESNET, depths=depths, attention=_attention
+        )
+        for layers, depths in {
+            26: (2, 2, 2, 2),
+            50: (3, 4, 6, 3),
+            101: (3, 4, 23, 3),
+            152: (3, 8, 36, 3),
+            200: (3, 24, 36, 3),
+            288: (24, 24, 24, 24),
+            600: (50, 50, 50, 50),
+        }.items()
+    }
+
+# The same paper, Section 6 and Appendix C. The widths are those of the table
+# there times 0.75.
+_REGNET = Variant(
+    depths=(1, 3, 6, 6),
+    strides=(2, 2, 2, 2),
+    stem_strides=(2,),
+    expansions=(2.25,) * 4,
+    first_expansion=1.0,
+    group_widths=(8,) * 4,
+    big_widths=(False,) * 4,
+    two_convs=False,
+    attention_inside=True,
+    activation="silu",
+    classifier_std=0.0,
+)
+_REGNETS = {
+    "b0": ((48, 104, 208, 440), (1, 3, 6, 6), 0.2, 192, 224),
+    "b1": ((48, 104, 208, 440), (2, 4, 7, 7), 0.2, 224, 256),
+    "b2": ((56, 112, 232, 488), (2, 4, 8, 8), 0.3, 240, 272),
+    "b3": ((56, 128, 248, 528), (2, 5, 9, 9), 0.3, 288, 320),
+    "b4": ((64, 144, 288, 616), (2, 6, 11, 11), 0.4, 320, 384),
+    "b5": ((80, 168, 336, 704), (3, 7, 14, 14), 0.4, 384, 456),
+    "b6": ((88, 184, 376, 792), (3, 8, 16, 16), 0.5, 448, 528),
+    "b7": ((96, 208, 416, 880), (4, 10, 19, 19), 0.5, 512, 600),
+    "b8": ((104, 232, 456, 968), (4, 11, 22, 22), 0.5, 600, 672),
+}
+VARIANTS |= {
+    f"nf_regnet_{name}": replace(
+        _REGNET,
+        depths=depths,
+        widths=tuple(int(width * 0.75) for width in widths),
+        stem_widths=(int(widths[0] * 0.75),),
+        head_width=1280 * int(widths[-1] * 0.75) // 440,
+        dropout=dropout,
+        train_size=train_size,
+        test_size=test_size,
+    )
+    for name, (
+        widths,
+        depths,
+        dropout,
+        train_size,
+        test_size,
+    ) in _REGNETS.items()
+}
+
+# PyTorch Image Models (timm) has networks of its own. Where the papers have
+# another one of that name, timm's is called `<name>_timm` here.
+_TIMM = dict(divisor=8, epsilon=1e-5, epsilon_rule="add", activation="gelu_erf")
+_TIMM_OWN = dict(
+    padding="symmetric", gamma_in_kernel=True, use_skip_gain=False, dropout=0.0
+)
+
+# The papers' weights as timm runs them: the published networks but for the
+# standardization's epsilon and the GELU.
+VARIANTS |= {
+    f"dm_nfnet_f{i}": replace(VARIANTS[f"nfnet_f{i}"], **_TIMM)
+    for i in range(7)
+}
+VARIANTS |= {
+    f"nfnet_f{i}_timm": replace(VARIANTS[f"nfnet_f{i}"], **(_TIMM | _TIMM_OWN))
+    for i in range(8)
+}
+
+# The light ones: narrower bottlenecks and groups, SiLU.
+_LIGHT = replace(
+    VARIANTS["nfnet_f0_timm"],
+    expansions=(0.25,) * 4,
+    group_widths=(64,) * 4,
+    se_ratio=0.25,
+    activation="silu",
+)
+VARIANTS |= _rows(
+    _LIGHT,
+    ("depths", "head_width", "attention", "train_size", "test_size"),
+    {
+        "nfnet_l0": ((1, 2, 6, 3), 2304, "se", 224, 288),
+        "eca_nfnet_l0": ((1, 2, 6, 3), 2304, "eca", 224, 288),
+        "eca_nfnet_l1": ((2, 4, 12, 6), 3072, "eca", 256, 320),
+        "eca_nfnet_l2": ((3, 6, 18, 9), 3072, "eca", 320, 384),
+        "eca_nfnet_l3": ((4, 8, 24, 12), 3072, "eca", 352, 448),
+    },
+)
+# timm's small one for tests; its images have mean and deviation 0.5.
+VARIANTS["test_nfnet"] = replace(
+    _LIGHT,
+    depths=(1, 1, 1, 1),
+    widths=(32, 64, 96, 128),
+    head_width=192,
+    group_widths=(8,) * 4,
+    train_size=160,
+    test_size=160,
+)
+
+_RESNET_TIMM = replace(
+    _RESNET,
+    **(_TIMM | _TIMM_OWN | dict(activation="relu")),
+    shortcut="pool",
+    se_ratio=1 / 16,
+)
+VARIANTS |= _rows(
+    _RESNET_TIMM,
+    ("depths", "attention", "train_size", "test_size"),
+    {
+        "nf_resnet26_timm": ((2, 2, 2, 2), None, 224, 224),
+        "nf_resnet50_timm": ((3, 4, 6, 3), None, 256, 288),
+        "nf_resnet101_timm": ((3, 4, 23, 3), None, 224, 224),
+        "nf_seresnet26": ((2, 2, 2, 2), "se", 224, 224),
+        "nf_seresnet50": ((3, 4, 6, 3), "se", 224, 224),
+        "nf_seresnet101": ((3, 4, 23, 3), "se", 224, 224),
+        "nf_ecaresnet26": ((2, 2, 2, 2), "eca", 224, 224),
+        "nf_ecaresnet50": ((3, 4, 6, 3), "eca", 224, 224),
+        "nf_ecaresnet101": ((3, 4, 23, 3), "eca", 224, 224),
+    },
+)
+
+# timm rounds the NF-RegNets' channels to multiples of 8.
+_REGNET_SIZES_TIMM = {
+    "b0": (192, 256),
+    "b1": (256, 288),
+    "b2": (240, 272),
+    "b3": (288, 320),
+    "b4": (320, 384),
+    "b5": (384, 456),
+}
+VARIANTS |= {
+    f"nf_regnet_{name}_timm": replace(
+        VARIANTS[f"nf_regnet_{name}"],
+        **(_TIMM | _TIMM_OWN | dict(activation="silu")),
+        widths=tuple(whole_multiple(0.75 * w, 8) for w in _REGNETS[name][0]),
+        stem_widths=(whole_multiple(0.75 * _REGNETS[name][0][0], 8),),
+        head_width=whole_multiple(
+            0.75 * (1280 * _REGNETS[name][0][-1] // 440), 8
+        ),
+        classifier_std=0.01,
+        train_size=train_size,
+        test_size=test_size,
+    )
+    for name, (train_size, test_size) in _REGNET_SIZES_TIMM.items()
 }
 
 # Ours, in no paper: for laptops, tests and the demo. Inputs down to 32 px.

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 import keras_nfnets
+from keras_nfnets.rounding import whole_multiple
 
 FILES = pathlib.Path(__file__).parent / "reference"
 BACKEND = keras.backend.backend()
@@ -118,22 +119,110 @@ def weighted_sum(cotangent):
 
 
 def variant_of(meta):
-    """The Variant that a reference model's hyper-parameters describe."""
+    """The Variant that a model of the papers' code describes."""
     row, kwargs = meta["variant"], meta["kwargs"]
-    stages = len(row["depth"])
-    final = meta["final_ch"]
-    return keras_nfnets.Variant(
+    shared = dict(
         depths=tuple(row["depth"]),
-        widths=tuple(int(w * kwargs["width"]) for w in row["width"]),
-        stem_widths=(16, 32, 64, row["width"][0] // 2),
-        head_width=final,
-        expansions=tuple(row.get("expansion", [0.5] * stages)),
-        group_widths=tuple(row.get("group_width", [128] * stages)),
-        big_widths=tuple(row.get("big_width", [True] * stages)),
-        two_convs=kwargs["use_two_convs"],
+        head_width=meta["final_ch"],
         se_ratio=kwargs["se_ratio"],
         activation=kwargs["activation"],
         alpha=kwargs["alpha"],
+        dropout=0.0,
+    )
+    fields = {
+        "NFNet": _nfnet,
+        "NF_ResNet": _nf_resnet,
+        "NF_RegNet": _nf_regnet,
+    }[meta.get("cls", "NFNet")](row, kwargs)
+    return keras_nfnets.Variant(**(shared | fields))
+
+
+def _nfnet(row, kwargs):
+    return dict(
+        widths=tuple(int(w * kwargs["width"]) for w in row["width"]),
+        stem_widths=(16, 32, 64, row["width"][0] // 2),
+        expansions=tuple(row.get("expansion", [0.5] * 4)),
+        group_widths=tuple(row.get("group_width", [128] * 4)),
+        big_widths=tuple(row.get("big_width", [True] * 4)),
+        two_convs=kwargs["use_two_convs"],
+    )
+
+
+def _nf_resnet(row, kwargs):
+    return dict(
+        widths=tuple(kwargs["width_pattern"]),
+        stem_widths=(kwargs["stem_ch"],),
+        stem_strides=(2,),
+        stem_kernel_size=7,
+        stem_pool=True,
+        expansions=(0.25,) * 4,
+        group_widths=(None,) * 4,
+        two_convs=False,
+        attention="se" if kwargs["use_se"] else None,
+        shortcut="stride",
+    )
+
+
+def _nf_regnet(row, kwargs):
+    widths = tuple(int(w * kwargs["width"]) for w in row["width"])
+    return dict(
+        widths=widths,
+        strides=(2, 2, 2, 2),
+        stem_widths=widths[:1],
+        stem_strides=(2,),
+        expansions=(kwargs["expansion"],) * 4,
+        first_expansion=1.0,
+        group_widths=(kwargs["group_size"],) * 4,
+        big_widths=(False,) * 4,
+        two_convs=False,
+        attention_inside=True,
+    )
+
+
+def variant_of_timm(cfg):
+    """The Variant that a configuration of timm's describes."""
+
+    def rounded(width):
+        return whole_multiple(width * cfg["width_factor"], cfg["ch_div"])
+
+    widths = tuple(rounded(w) for w in cfg["channels"])
+    stem = rounded(cfg["stem_chs"] or cfg["channels"][0])
+    stems = {
+        "deep_quad": dict(stem_widths=(stem // 8, stem // 4, stem // 2, stem)),
+        "7x7_pool": dict(
+            stem_widths=(stem,),
+            stem_strides=(2,),
+            stem_kernel_size=7,
+            stem_pool=True,
+        ),
+        "3x3": dict(
+            stem_widths=(stem,), stem_strides=(2,), strides=(2, 2, 2, 2)
+        ),
+    }
+    act = {"gelu": "gelu_erf"}.get(cfg["act_layer"], cfg["act_layer"])
+    return keras_nfnets.Variant(
+        depths=tuple(cfg["depths"]),
+        widths=widths,
+        **stems[cfg["stem_type"]],
+        head_width=rounded(cfg["num_features"])
+        if cfg["num_features"]
+        else None,
+        expansions=(cfg["bottle_ratio"],) * 4,
+        first_expansion=1.0 if cfg["reg"] else None,
+        group_widths=(cfg["group_size"],) * 4,
+        big_widths=(not cfg["reg"],) * 4,
+        divisor=cfg["ch_div"],
+        two_convs=cfg["extra_conv"],
+        attention=cfg["attn_layer"],
+        attention_inside=cfg["reg"],
+        se_ratio=cfg["attn_kwargs"].get("rd_ratio", 1 / 16),
+        use_skip_gain=cfg["skipinit"],
+        activation=act,
+        gamma_in_kernel=not cfg["gamma_in_act"],
+        alpha=cfg["alpha"],
+        padding="same" if cfg["same_padding"] else "symmetric",
+        epsilon=cfg["std_conv_eps"],
+        epsilon_rule="add",
         dropout=0.0,
     )
 

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -20,9 +22,24 @@ def test_values_and_gradients_are_the_papers(name):
 
 def test_constants_are_the_papers():
     elementwise = REFERENCE.meta["elementwise"]
-    assert set(activations.GAMMA) == set(elementwise)
+    assert set(activations.GAMMA) - {"gelu_erf"} == set(elementwise)
     for name in elementwise:
         assert activations.GAMMA[name] == REFERENCE.meta["gamma"][name]
+
+
+def test_timm_s_gelu_has_the_error_function():
+    x = np.linspace(-6, 6, 101).astype("float32")
+    y = keras.ops.convert_to_numpy(activations.get("gelu_erf")(x))
+    expected = [v / 2 * (1 + math.erf(v / math.sqrt(2))) for v in x.tolist()]
+    gamma = REFERENCE.meta["gamma"]["gelu"]
+    # The noise of float32.
+    np.testing.assert_allclose(y, gamma * np.array(expected), atol=2e-6)
+
+
+def test_gamma_can_be_left_to_the_kernels():
+    x = np.linspace(-3, 3, 13).astype("float32")
+    y = keras.ops.convert_to_numpy(activations.get("relu", False)(x))
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
 
 
 @pytest.mark.parametrize("name", sorted(activations.GAMMA))

@@ -13,10 +13,21 @@ from helpers import (
 from keras_nfnets.layers import NFBlock
 
 REFERENCE = Reference("blocks")
-CASES = {
-    name: case
-    for name, case in REFERENCE.meta["blocks"].items()
-    if case["kind"] == "nfnet"
+CASES = REFERENCE.meta["blocks"]
+# What the papers' code has as a class, we have as arguments.
+KINDS = {
+    "nfnet": {},
+    "nf_regnet": dict(
+        expansion=2.25, two_convs=False, big_width=False, attention_inside=True
+    ),
+    "nf_resnet": dict(
+        expansion=0.25,
+        group_width=None,
+        two_convs=False,
+        attention=None,
+        se_ratio=0.25,
+        shortcut="stride",
+    ),
 }
 # The papers' names of the constructor's arguments, and ours.
 ARGUMENTS = {
@@ -37,31 +48,39 @@ def _block(case):
     arguments = {
         ARGUMENTS[key]: value
         for key, value in case["kw"].items()
-        if key != "in_ch"
+        if key not in ("in_ch", "use_se")
     }
+    if case["kw"].get("use_se"):
+        arguments["attention"] = "se"
+    arguments = KINDS[case["kind"]] | arguments
     block = NFBlock(activation=case["act"], **arguments)
     block.build((None, *case["shape"][1:]))
     return block
 
 
-def _variables(block):
+def _variables(block, root):
     convs = ["conv0", "conv1", "conv2"]
     convs += ["conv1b"] if block.two_convs else []
     convs += ["conv_shortcut"] if block.projects else []
-    found = {"nf_block::skip_gain": block.skip_gain.gain}
+    found = {f"{root}::skip_gain": block.skip_gain.gain}
     for name in convs:
         conv = getattr(block, name)
-        found[f"nf_block/~/{name}::w"] = conv.kernel
-        found[f"nf_block/~/{name}::gain"] = conv.gain
-        found[f"nf_block/~/{name}::bias"] = conv.bias
-    for name, dense in (
-        ("linear", block.squeeze_excite.reduce),
-        ("linear_1", block.squeeze_excite.expand),
-    ):
-        module = f"nf_block/~/squeeze_excite/~/{name}"
-        found[f"{module}::w"] = dense.kernel
-        found[f"{module}::b"] = dense.bias
+        found[f"{root}/~/{name}::w"] = conv.kernel
+        found[f"{root}/~/{name}::gain"] = conv.gain
+        found[f"{root}/~/{name}::bias"] = conv.bias
+    if block.attention:
+        gate = f"{root}/~/squeeze_excite/~"
+        for name, dense in (
+            ("linear", block.squeeze_excite.reduce),
+            ("linear_1", block.squeeze_excite.expand),
+        ):
+            found[f"{gate}/{name}::w"] = dense.kernel
+            found[f"{gate}/{name}::b"] = dense.bias
     return found
+
+
+def _root(parameters):
+    return next(iter(parameters)).split("/")[0].split("::")[0]
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -69,8 +88,8 @@ def test_block_is_the_papers(name):
     case = CASES[name]
     prefix = f"block_{name}"
     block = _block(case)
-    variables = _variables(block)
     parameters = REFERENCE.under(f"{prefix}/params/")
+    variables = _variables(block, _root(parameters))
     assert parameters.keys() == variables.keys()
     for key, variable in variables.items():
         variable.assign(parameters[key])
@@ -92,8 +111,9 @@ def test_block_is_the_papers(name):
 def test_branch_variance_is_the_papers(name):
     prefix = f"block_{name}"
     block = _block(CASES[name])
-    for key, variable in _variables(block).items():
-        variable.assign(REFERENCE[f"{prefix}/params/{key}"])
+    parameters = REFERENCE.under(f"{prefix}/params/")
+    for key, variable in _variables(block, _root(parameters)).items():
+        variable.assign(parameters[key])
     x = keras.ops.convert_to_tensor(REFERENCE[f"{prefix}/x"])
     branch = to_numpy(block.residual(block.act_in(x)))
     variance = branch.var(axis=(0, 1, 2)).mean()

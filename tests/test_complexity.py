@@ -7,8 +7,9 @@ import pytest
 from keras_nfnets import VARIANTS, NFNet
 from keras_nfnets.complexity import complexity
 
-REFERENCE = Path(__file__).parent / "reference" / "param_counts.json"
-F_NAMES = sorted(set(VARIANTS) - {"nfnet_pico"})
+REFERENCE = json.loads(
+    (Path(__file__).parent / "reference" / "param_counts.json").read_text()
+)
 ODD = replace(
     VARIANTS["nfnet_pico"],
     depths=(1, 2),
@@ -29,24 +30,46 @@ def totals(parts):
     )
 
 
-@pytest.fixture(scope="module")
-def reference():
-    return json.loads(REFERENCE.read_text())["deepmind"]
+def papers_name(row):
+    """The key of a network that the reference names as its figures do."""
+    name = row.replace("NFNet-F", "nfnet_f").replace("+", "_plus")
+    name = name.replace("NF-ResNet", "nf_resnet").replace("-SE", "_se")
+    return name.replace("NF-RegNet-B", "nf_regnet_b")
 
 
-def test_reference_has_every_f_variant():
-    assert len(F_NAMES) == 16
+def timm_name(row):
+    return f"{row}_timm" if f"{row}_timm" in VARIANTS else row
 
 
-@pytest.mark.parametrize("name", F_NAMES)
-def test_equals_the_reference(name, reference):
-    row = name.replace("nfnet_f", "NFNet-F").replace("_plus", "+")
-    expected = reference[row]
+def test_every_variant_but_ours_is_in_the_reference():
+    names = {papers_name(row) for row in REFERENCE["deepmind"]}
+    names |= {timm_name(row) for row in REFERENCE["timm"]}
+    # The papers' code counts no ResNet-26, which the first paper's text has.
+    assert VARIANTS.keys() - names == {
+        "nfnet_pico",
+        "nf_resnet26",
+        "nf_resnet26_se",
+    }
+
+
+@pytest.mark.parametrize("row", REFERENCE["deepmind"])
+def test_equals_the_papers(row):
+    expected, name = REFERENCE["deepmind"][row], papers_name(row)
     assert VARIANTS[name].test_size == expected["test_imsize"]
     assert totals(complexity(name)) == (
         expected["params"],
         expected["macs_exact"],
     )
+
+
+@pytest.mark.parametrize("row", REFERENCE["timm"])
+def test_parameters_equal_timm_s(row):
+    expected, name = REFERENCE["timm"][row], timm_name(row)
+    variant = VARIANTS[name]
+    assert totals(complexity(name))[0] == expected["params"]
+    test_size = expected["test_input_size"] or expected["input_size"]
+    assert variant.test_size == test_size[-1]
+    assert variant.train_size == expected["input_size"][-1]
 
 
 @pytest.mark.parametrize("variant", ["nfnet_pico", ODD], ids=["pico", "odd"])

@@ -19,12 +19,28 @@ REFERENCE = Reference("blocks")
 LAYERS = [
     layers.VPActivation("silu", beta=0.9),
     layers.SqueezeExcite(ratio=0.25, hidden=3, scale=1.5),
+    layers.EfficientChannelAttention(kernel_size=5, scale=1.5),
     layers.StochasticDepth(0.5, scale_by_keep=True, seed=3),
     layers.SkipGain("ones"),
     layers.WSConv2D(6, 3, padding="same", groups=2),
+    layers.WSConv2D(4, (3, 5), 2, "symmetric", epsilon_rule="add", gamma=1.7),
     layers.Stem((4, 6, 8, 6)),
+    layers.Stem((4,), (2,), kernel_size=7, pool=True, padding="symmetric"),
     layers.NFBlock(6, group_width=3),
+    layers.NFBlock(
+        8,
+        2,
+        group_width=None,
+        attention="eca",
+        attention_inside=True,
+        shortcut="stride",
+        use_skip_gain=False,
+        padding="symmetric",
+        epsilon_rule="add",
+        gamma_in_kernel=True,
+    ),
     layers.Head(6, classes=None, pooling=None),
+    layers.Head(None, classes=None),
 ]
 
 

@@ -16,10 +16,19 @@ from helpers import (
 )
 
 import keras_nfnets
-from keras_nfnets.models import block_arguments
-from keras_nfnets.weights import from_haiku, haiku_names
+from keras_nfnets.plan import block_arguments
+from keras_nfnets.weights import assign, haiku_slots
 
-MODELS = ["plain", "patterns", "relu_finalch", "se25_silu", "width"]
+MODELS = [
+    "nfnet_plain",
+    "nfnet_patterns",
+    "nfnet_relu_finalch",
+    "nfnet_se25_silu",
+    "nfnet_width",
+    "nf_resnet_plain",
+    "nf_resnet_se",
+    "nf_regnet_plain",
+]
 COUNTS = json.loads((FILES / "param_counts.json").read_text())["deepmind"]
 PAPERS = {
     f"nfnet_f{i}{suffix}": f"NFNet-F{i}{plus}"
@@ -30,14 +39,16 @@ PAPERS = {
 
 @pytest.fixture(scope="module", params=MODELS)
 def case(request):
-    reference = Reference(f"model_nfnet_{request.param}")
+    reference = Reference(f"model_{request.param}")
     model = keras_nfnets.NFNet(
         variant_of(reference.meta),
         classes=reference.meta["kwargs"]["num_classes"],
         classifier_activation=None,
         dropout=0.0,
     )
-    from_haiku(model, reference.under("params/"))
+    assign(
+        haiku_slots(model, reference.meta["cls"]), reference.under("params/")
+    )
     return reference, model
 
 
@@ -53,7 +64,10 @@ def test_blocks_follow_the_papers_plan(case):
         assert block.conv1.filters == expected["width"]
         assert block.conv1.groups == expected["groups"]
         assert block.projects == expected["use_projection"]
-        assert block.squeeze_excite.reduce.units == expected["se_hidden"]
+        if expected["se_hidden"]:
+            assert block.squeeze_excite.reduce.units == expected["se_hidden"]
+        else:
+            assert block.attention is None
         assert arguments["stochastic_depth"] == pytest.approx(
             expected["stochdepth_rate_at_025"], rel=1e-12
         )
@@ -67,11 +81,10 @@ def test_features_and_logits_are_the_papers(case, tag):
     outputs = {"stem": model.get_layer("stem").output, "logits": model.output}
     for i, name in enumerate(blocks):
         outputs[f"block_{i}"] = model.get_layer(name).output
-    head = model.get_layer("head")
-    outputs["final_conv"] = head.conv(model.get_layer(blocks[-1]).output)
-    outputs["pool"] = keras.ops.mean(
-        head.act(outputs["final_conv"]), axis=(1, 2)
-    )
+    head, last = model.get_layer("head"), model.get_layer(blocks[-1]).output
+    if head.conv:
+        outputs["final_conv"] = last = head.conv(last)
+    outputs["pool"] = keras.ops.mean(head.act(last), axis=(1, 2))
     found = keras.Model(model.input, outputs).predict(
         reference[f"{tag}/x"], verbose=0
     )
@@ -102,10 +115,10 @@ def test_loss_and_every_gradient_are_the_papers(case):
     assert_outputs(to_numpy(loss(logits)), reference[f"{tag}/loss"])
     assert_outputs(dx, reference[f"{tag}/dx"], rate=2e-4)
     expected = reference.under("grads/")
-    names = haiku_names(model)
-    assert names.keys() == expected.keys()
-    for name, variable in names.items():
-        assert_gradients(grads[id(variable)], expected[name])
+    slots = haiku_slots(model, reference.meta["cls"])
+    assert slots.keys() == expected.keys()
+    for name, slot in slots.items():
+        assert_gradients(grads[id(slot.variable)], expected[name])
 
 
 def test_parameter_counts_are_the_papers():
@@ -271,7 +284,7 @@ def test_channels_first_is_refused():
 @pytest.mark.parametrize("change", ["missing", "unknown", "misshapen"])
 def test_arrays_that_do_not_fit_are_refused_whole(change):
     model = keras_nfnets.NFNet(tiny_variant(), classes=5)
-    arrays = {n: np.ones(v.shape) for n, v in haiku_names(model).items()}
+    arrays = {n: np.ones(s.shape) for n, s in haiku_slots(model).items()}
     name = "NFNet/~/final_conv::gain"
     if change == "missing":
         del arrays[name]
@@ -281,6 +294,6 @@ def test_arrays_that_do_not_fit_are_refused_whole(change):
         arrays[name] = np.ones(3)
     before = model.get_weights()
     with pytest.raises(ValueError, match=r"NFNet/~/(final_conv|nf_block_9)"):
-        from_haiku(model, arrays)
+        assign(haiku_slots(model), arrays)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

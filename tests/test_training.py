@@ -14,7 +14,7 @@ from helpers import (
 import keras_nfnets
 from keras_nfnets import agc, hooks
 from keras_nfnets.optimizers import SGD, WarmupCosine
-from keras_nfnets.weights import from_haiku, haiku_names
+from keras_nfnets.weights import assign, haiku_slots
 
 CLIPPING = 0.01
 
@@ -130,7 +130,7 @@ def test_five_steps_are_the_papers():
         classifier_activation=None,
         dropout=0.0,
     )
-    from_haiku(model, reference.under("init/"))
+    assign(haiku_slots(model), reference.under("init/"))
     opt, sched = meta["opt"], meta["sched"]
     schedule = WarmupCosine(
         meta["lr"] * meta["train_batch_size"] / 256,
@@ -172,12 +172,12 @@ def test_five_steps_are_the_papers():
             strict=True,
         )
     )
-    for name, variable in haiku_names(model).items():
+    for name, slot in haiku_slots(model).items():
         # 5e-6 is ten times the noise of the reference after five steps.
         final = reference[f"final/params/{name}"]
-        np.testing.assert_allclose(to_numpy(variable), final, atol=5e-6)
+        np.testing.assert_allclose(to_numpy(slot.variable), final, atol=5e-6)
         average = reference[f"final/ema/{name}"]
-        found = to_numpy(averages[id(variable)])
+        found = to_numpy(averages[id(slot.variable)])
         np.testing.assert_allclose(found, average, atol=1e-5)
 
 
@@ -189,8 +189,8 @@ def _check_momentum(model, expected):
             strict=True,
         )
     )
-    for name, variable in haiku_names(model).items():
-        found = to_numpy(momentums[id(variable)])
+    for name, slot in haiku_slots(model).items():
+        found = to_numpy(momentums[id(slot.variable)])
         bound = 2e-4 * np.abs(expected[name]).max() + 2e-6
         np.testing.assert_allclose(found, expected[name], atol=bound)
 

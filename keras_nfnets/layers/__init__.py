@@ -1,6 +1,9 @@
 """Layers of normalizer-free networks, from one convolution to a whole block."""
 
 from keras_nfnets.layers.activation import VPActivation as VPActivation
+from keras_nfnets.layers.attention import (
+    EfficientChannelAttention as EfficientChannelAttention,
+)
 from keras_nfnets.layers.attention import SqueezeExcite as SqueezeExcite
 from keras_nfnets.layers.block import NFBlock as NFBlock
 from keras_nfnets.layers.convolution import WSConv2D as WSConv2D

@@ -14,6 +14,9 @@ class VPActivation(keras.layers.Layer):
         beta: Float, multiplies the result; the block's `1 / sigma`. Defaults
             to `1.0`.
 
+        use_gamma: Boolean, whether `gamma` is applied; a network may have it
+            in its convolutions instead. Defaults to `True`.
+
     Input shape:
         Arbitrary.
 
@@ -30,11 +33,12 @@ class VPActivation(keras.layers.Layer):
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
     """
 
-    def __init__(self, activation="gelu", beta=1.0, **kwargs):
+    def __init__(self, activation="gelu", beta=1.0, use_gamma=True, **kwargs):
         super().__init__(**kwargs)
         self.activation = activation
         self.beta = beta
-        self._function = get(activation)
+        self.use_gamma = use_gamma
+        self._function = get(activation, use_gamma)
         self.built = True
 
     def call(self, inputs):
@@ -46,5 +50,9 @@ class VPActivation(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
-        config.update(activation=self.activation, beta=self.beta)
+        config.update(
+            activation=self.activation,
+            beta=self.beta,
+            use_gamma=self.use_gamma,
+        )
         return config

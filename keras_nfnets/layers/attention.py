@@ -1,5 +1,7 @@
 """Channel attention."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -95,3 +97,82 @@ class SqueezeExcite(keras.layers.Layer):
             scale=self.scale,
         )
         return config
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class EfficientChannelAttention(keras.layers.Layer):
+    """Efficient channel attention: scales each channel by `scale * gate(x)`.
+
+    The gate is a mean over pixels, a convolution over neighbouring channels
+    without bias, and a sigmoid.
+
+    Args:
+        kernel_size: Odd integer, channels that one channel's gate looks at.
+            Defaults to `None`: about `(log2(channels) + 1) / 2`, made odd and
+            at least 3.
+        scale: Float, multiplies the gate. Defaults to `2.0`.
+
+    Input shape:
+        `(batch, height, width, channels)`
+
+    Output shape:
+        `(batch, height, width, channels)`
+
+    Raises:
+        ValueError: If `kernel_size` is even or not positive.
+
+    Example:
+
+    >>> layer = keras_nfnets.layers.EfficientChannelAttention()
+
+    Reference: [Wang et al., 2019](https://arxiv.org/abs/1910.03151)
+    """
+
+    def __init__(self, kernel_size=None, scale=2.0, **kwargs):
+        super().__init__(**kwargs)
+        if kernel_size is not None and (
+            kernel_size < 1 or kernel_size % 2 == 0
+        ):
+            raise ValueError(
+                "`kernel_size` must be odd and positive. "
+                f"Received: kernel_size={kernel_size}"
+            )
+        self.kernel_size = kernel_size
+        self.scale = scale
+
+    def build(self, input_shape):
+        size = self.kernel_size or eca_kernel_size(input_shape[-1])
+        self.conv = keras.layers.Conv1D(
+            1,
+            size,
+            padding="same",
+            use_bias=False,
+            data_format="channels_last",
+            dtype=self.dtype_policy,
+            name="conv",
+        )
+        self.conv.build((input_shape[0], input_shape[-1], 1))
+        self.built = True
+
+    def gate(self, inputs):
+        """Returns the gate, in (0, 1), of shape `(batch, 1, 1, channels)`."""
+        mean = ops.mean(inputs, axis=(1, 2))
+        gate = ops.sigmoid(self.conv(ops.expand_dims(mean, -1)))
+        return ops.reshape(gate, (-1, 1, 1, inputs.shape[-1]))
+
+    def call(self, inputs):
+        return inputs * (self.gate(inputs) * self.scale)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(kernel_size=self.kernel_size, scale=self.scale)
+        return config
+
+
+def eca_kernel_size(channels):
+    """Returns the kernel size of `EfficientChannelAttention` by default."""
+    size = int(abs(math.log2(channels) + 1) / 2)
+    return max(3, size if size % 2 else size + 1)

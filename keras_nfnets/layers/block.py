@@ -2,42 +2,68 @@
 
 import keras
 
-from keras_nfnets.layers.attention import SqueezeExcite
+from keras_nfnets.layers.attention import (
+    EfficientChannelAttention,
+    SqueezeExcite,
+)
 from keras_nfnets.layers.composite import Composite
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
+from keras_nfnets.rounding import bottleneck_width, whole_multiple
+
+ATTENTIONS = ("se", "eca", None)
+SHORTCUTS = ("pool", "stride")
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class NFBlock(Composite):
     """Pre-activation bottleneck block of an NFNet: `shortcut + alpha * branch`.
 
-    The branch is 1x1, 3x3 (twice), 1x1, all weight-standardized and the 3x3
-    grouped, then squeeze-and-excitation, stochastic depth and the skip gain. A
-    block that changes size or channels has a shortcut of average pooling and a
-    1x1 convolution, fed by the scaled activation; any other adds its input as
-    it is.
+    The branch is 1x1, 3x3 (once or twice), 1x1, all weight-standardized and
+    the 3x3 grouped, then channel attention, stochastic depth and the skip
+    gain. A block that changes size or channels has a shortcut of average
+    pooling and a 1x1 convolution, fed by the scaled activation; any other adds
+    its input as it is.
 
     Args:
         filters: Integer, output channels.
         strides: Integer, 1 or 2. Defaults to `1`.
         expansion: Float, bottleneck width as a share of `filters`. Defaults
             to `0.5`.
-        group_width: Integer, channels per group of the spatial convolutions.
-            The bottleneck is rounded down to whole groups. Defaults to `128`.
+        group_width: Integer, channels per group of the spatial convolutions,
+            or `None` for one group. The bottleneck is rounded down to whole
+            groups. Defaults to `128`.
         kernel_size: Integer, in pixels. Defaults to `3`.
         alpha: Float, scale of the branch. Defaults to `0.2`.
         beta: Float, scale of the block's input after the activation, one over
             its expected standard deviation. Defaults to `1.0`.
-        se_ratio: Float, see `SqueezeExcite`. Defaults to `0.5`.
-        activation: String, a name in `keras_nfnets.activations.GAMMA`.
-            Defaults to `"gelu"`.
+        attention: String, `"se"` for `SqueezeExcite`, `"eca"` for
+            `EfficientChannelAttention`, or `None`. Defaults to `"se"`.
+        attention_inside: Boolean, whether attention stands on the bottleneck,
+            before the last 1x1, or on the branch's output. Defaults to
+            `False`.
+        se_ratio: Float, hidden units of `SqueezeExcite` as a share of its
+            input channels. Defaults to `0.5`.
         two_convs: Boolean, two spatial convolutions or one. Defaults to
             `True`.
         big_width: Boolean, whether the bottleneck is a share of `filters` or
             of the input channels. Defaults to `True`.
+        divisor: Integer, of which the bottleneck's width and the hidden units
+            of `SqueezeExcite` are rounded to multiples, as timm does. `1`
+            rounds down to whole channels, as the papers do. Defaults to `1`.
+        shortcut: String, how a shortcut shrinks: `"pool"` as above, or
+            `"stride"` for a strided 1x1 convolution. Defaults to `"pool"`.
+        use_skip_gain: Boolean, whether the branch ends in a `SkipGain`.
+            Without it the gain of the last 1x1 starts at zero instead.
+            Defaults to `True`.
         stochastic_depth: Float in [0, 1), rate of dropping a sample's branch.
             Defaults to `0.0`.
+        activation: String, a name in `keras_nfnets.activations.GAMMA`.
+            Defaults to `"gelu"`.
+        padding: String, see `WSConv2D`. Defaults to `"same"`.
         epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
+        epsilon_rule: String, see `WSConv2D`. Defaults to `"floor"`.
+        gamma_in_kernel: Boolean, whether the activation's constant multiplies
+            the kernels in place of the activations. Defaults to `False`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -46,7 +72,8 @@ class NFBlock(Composite):
         `(batch, ceil(height / strides), ceil(width / strides), filters)`
 
     Raises:
-        ValueError: If the bottleneck has no room for one group.
+        ValueError: If the bottleneck has no room for one group, or
+            `attention` or `shortcut` is unknown.
 
     Example:
 
@@ -67,15 +94,20 @@ class NFBlock(Composite):
         kernel_size=3,
         alpha=0.2,
         beta=1.0,
+        attention="se",
+        attention_inside=False,
         se_ratio=0.5,
-        activation="gelu",
         two_convs=True,
         big_width=True,
+        divisor=1,
+        shortcut="pool",
+        use_skip_gain=True,
         stochastic_depth=0.0,
-        epsilon=1e-4,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        _check_one_of("attention", attention, ATTENTIONS)
+        _check_one_of("shortcut", shortcut, SHORTCUTS)
         self.filters = filters
         self.strides = strides
         self.expansion = expansion
@@ -83,17 +115,33 @@ class NFBlock(Composite):
         self.kernel_size = kernel_size
         self.alpha = alpha
         self.beta = beta
+        self.attention = attention
+        self.attention_inside = attention_inside
         self.se_ratio = se_ratio
-        self.activation = activation
         self.two_convs = two_convs
         self.big_width = big_width
+        self.divisor = divisor
+        self.shortcut = shortcut
+        self.use_skip_gain = use_skip_gain
         self.stochastic_depth = stochastic_depth
-        self.epsilon = epsilon
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        groups = self._groups(channels)
-        width = groups * self.group_width
+        width, groups = bottleneck_width(
+            self.filters if self.big_width else channels,
+            self.expansion,
+            self.group_width,
+            self.divisor,
+        )
+        self.projects = self.strides > 1 or channels != self.filters
+        self._make_convs(width, groups)
+        self._make_shortcut()
+        self._make_ending(width if self.attention_inside else self.filters)
+        self._build_sublayers(input_shape, width)
+        self.built = True
+
+    # The order of these is the order of the variables in saved files.
+    def _make_convs(self, width, groups):
         self.act_in = self._act("act_in", self.beta)
         self.act = self._act("act")
         self.conv0 = self._conv(width, 1, "conv0")
@@ -104,43 +152,50 @@ class NFBlock(Composite):
             self.conv1b = self._conv(
                 width, self.kernel_size, "conv1b", groups=groups
             )
-        self.conv2 = self._conv(self.filters, 1, "conv2")
-        self.projects = self.strides > 1 or channels != self.filters
-        if self.strides > 1:
+        gain = 1.0 if self.use_skip_gain else 0.0
+        self.conv2 = self._conv(self.filters, 1, "conv2", gain=gain)
+
+    def _make_attention(self, channels):
+        if self.attention == "eca":
+            self.eca = EfficientChannelAttention(
+                dtype=self.dtype_policy, name="eca"
+            )
+        if self.attention == "se":
+            hidden = whole_multiple(
+                channels * self.se_ratio, self.divisor, smallest_share=0.0
+            )
+            self.squeeze_excite = SqueezeExcite(
+                hidden=hidden, dtype=self.dtype_policy, name="squeeze_excite"
+            )
+
+    def _make_shortcut(self):
+        strides = self.strides
+        if self.shortcut == "pool" and strides > 1:
             self.pool = keras.layers.AveragePooling2D(
                 2,
-                self.strides,
+                strides,
                 "same",
                 data_format="channels_last",
                 dtype=self.dtype_policy,
                 name="pool",
             )
+            strides = 1
         if self.projects:
-            self.conv_shortcut = self._conv(self.filters, 1, "conv_shortcut")
-        self.squeeze_excite = SqueezeExcite(
-            self.se_ratio, dtype=self.dtype_policy, name="squeeze_excite"
-        )
+            self.conv_shortcut = self._conv(
+                self.filters, 1, "conv_shortcut", strides
+            )
+
+    def _make_ending(self, attended_channels):
+        self._make_attention(attended_channels)
         self.drop = StochasticDepth(
             self.stochastic_depth, dtype=self.dtype_policy, name="drop"
         )
-        self.skip_gain = SkipGain(dtype=self.dtype_policy, name="skip_gain")
-        self._build_sublayers(input_shape, width)
-        self.built = True
-
-    def _groups(self, channels):
-        width = int(
-            (self.filters if self.big_width else channels) * self.expansion
-        )
-        if width < self.group_width:
-            raise ValueError(
-                "`group_width` must not exceed the bottleneck's width, "
-                f"{width} channels. Received: group_width={self.group_width}, "
-                f"filters={self.filters}, expansion={self.expansion}"
-            )
-        return width // self.group_width
+        if self.use_skip_gain:
+            self.skip_gain = SkipGain(dtype=self.dtype_policy, name="skip_gain")
 
     def _build_sublayers(self, input_shape, width):
         inner = (*input_shape[:-1], width)
+        outer = (*input_shape[:-1], self.filters)
         self.conv0.build(input_shape)
         self.conv1.build(inner)
         if self.two_convs:
@@ -148,28 +203,40 @@ class NFBlock(Composite):
         self.conv2.build(inner)
         if self.projects:
             self.conv_shortcut.build(input_shape)
-        outer = (*input_shape[:-1], self.filters)
-        self.squeeze_excite.build(outer)
-        self.skip_gain.build(outer)
+        if self.attention:
+            attended = inner if self.attention_inside else outer
+            self._attention_layer().build(attended)
+        if self.use_skip_gain:
+            self.skip_gain.build(outer)
 
     def call(self, inputs, training=False):
         activated = self.act_in(inputs)
-        x = self.residual(activated)
-        x = self.skip_gain(self.drop(x, training=training))
-        return x * self.alpha + self.shortcut(inputs, activated)
+        x = self.drop(self.residual(activated), training=training)
+        if self.use_skip_gain:
+            x = self.skip_gain(x)
+        return x * self.alpha + self.shortcut_of(inputs, activated)
 
     def residual(self, activated):
-        """Returns the branch up to squeeze-and-excitation."""
+        """Returns the branch up to its attention."""
         x = self.conv1(self.act(self.conv0(activated)))
         if self.two_convs:
             x = self.conv1b(self.act(x))
-        return self.squeeze_excite(self.conv2(self.act(x)))
+        if self.attention and self.attention_inside:
+            x = self._attention_layer()(x)
+        x = self.conv2(self.act(x))
+        if self.attention and not self.attention_inside:
+            x = self._attention_layer()(x)
+        return x
 
-    def shortcut(self, inputs, activated):
+    # Not an attribute of its own, which would be saved under that name.
+    def _attention_layer(self):
+        return self.eca if self.attention == "eca" else self.squeeze_excite
+
+    def shortcut_of(self, inputs, activated):
         """Returns what the branch is added to."""
         if not self.projects:
             return inputs
-        if self.strides > 1:
+        if self.shortcut == "pool" and self.strides > 1:
             activated = self.pool(activated)
         return self.conv_shortcut(activated)
 
@@ -191,11 +258,21 @@ class NFBlock(Composite):
             kernel_size=self.kernel_size,
             alpha=self.alpha,
             beta=self.beta,
+            attention=self.attention,
+            attention_inside=self.attention_inside,
             se_ratio=self.se_ratio,
-            activation=self.activation,
             two_convs=self.two_convs,
             big_width=self.big_width,
+            divisor=self.divisor,
+            shortcut=self.shortcut,
+            use_skip_gain=self.use_skip_gain,
             stochastic_depth=self.stochastic_depth,
-            epsilon=self.epsilon,
         )
         return config
+
+
+def _check_one_of(name, value, choices):
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {choices}. Received: {name}={value!r}"
+        )

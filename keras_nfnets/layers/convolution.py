@@ -1,15 +1,16 @@
 """Convolutions with scaled weight standardization."""
 
-import math
-
 import keras
-from keras import ops
 
 from keras_nfnets.convolve import conv
+from keras_nfnets.layers.standardized import (
+    Standardized,
+    default_kernel_initializer,
+)
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
-class WSConv2D(keras.layers.Conv2D):
+class WSConv2D(Standardized, keras.layers.Conv2D):
     """2D convolution with scaled weight standardization.
 
     Per output channel, the kernel w becomes
@@ -21,11 +22,19 @@ class WSConv2D(keras.layers.Conv2D):
         kernel_size: Integer or tuple of 2 integers, in pixels.
         strides: Integer or tuple of 2 integers, in pixels. Defaults to
             `(1, 1)`.
-        padding: String, `"valid"` or `"same"`. Defaults to `"valid"`.
+        padding: String, `"valid"`, `"same"`, or `"symmetric"`, which pads
+            `kernel_size // 2` pixels on every side whatever the stride, as
+            networks from PyTorch do. Defaults to `"valid"`.
         use_gain: Boolean, whether each output channel has a learnable gain.
             Defaults to `True`.
         gain_initializer: Initializer of the gain. Defaults to `"ones"`.
         epsilon: Float, floor under `fan_in * var(w)`. Defaults to `1e-4`.
+        epsilon_rule: String, `"floor"` as above, or `"add"`, where the root
+            is that of `fan_in * (var(w) + epsilon)`, as timm has it. Defaults
+            to `"floor"`.
+        gamma: Float, constant that multiplies the standardized kernel: an
+            activation's, where the activation itself is not scaled. Defaults
+            to `1.0`.
         kernel_initializer: Initializer of the kernel. Defaults to a normal
             distribution of variance `1 / fan_in`.
         **kwargs: Every other argument of `keras.layers.Conv2D`, with its
@@ -38,8 +47,9 @@ class WSConv2D(keras.layers.Conv2D):
         `(batch, new_height, new_width, filters)`
 
     Raises:
-        ValueError: If `epsilon` is not positive, or `data_format` is
-            `"channels_first"`.
+        ValueError: If `epsilon` is not positive, `epsilon_rule` is unknown,
+            `data_format` is `"channels_first"`, or a kernel of even size has
+            `"symmetric"` padding.
 
     Example:
 
@@ -49,6 +59,8 @@ class WSConv2D(keras.layers.Conv2D):
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
     """
+
+    kernel_unit_axes = (0, 1, 2)
 
     def __init__(
         self,
@@ -60,6 +72,8 @@ class WSConv2D(keras.layers.Conv2D):
         use_gain=True,
         gain_initializer="ones",
         epsilon=1e-4,
+        epsilon_rule="floor",
+        gamma=1.0,
         kernel_initializer=None,
         **kwargs,
     ):
@@ -67,55 +81,25 @@ class WSConv2D(keras.layers.Conv2D):
             filters,
             kernel_size,
             strides,
-            padding,
+            # Keras knows no symmetric padding.
+            "valid" if padding == "symmetric" else padding,
             kernel_initializer=kernel_initializer
-            or keras.initializers.VarianceScaling(
-                1.0, "fan_in", "untruncated_normal"
-            ),
+            or default_kernel_initializer(),
             **kwargs,
         )
-        if self.data_format != "channels_last":
-            raise ValueError(
-                "`data_format` must be 'channels_last'. "
-                f"Received: data_format={self.data_format!r}"
-            )
-        if not epsilon > 0:
-            raise ValueError(
-                f"`epsilon` must be positive. Received: epsilon={epsilon}"
-            )
-        self.use_gain = use_gain
-        self.gain_initializer = keras.initializers.get(gain_initializer)
-        self.epsilon = epsilon
-
-    def build(self, input_shape):
-        super().build(input_shape)
-        self.gain = None
-        if self.use_gain:
-            self.gain = self.add_weight(
-                name="gain",
-                shape=(self.filters,),
-                initializer=self.gain_initializer,
-            )
-
-    def add_weight(self, *args, name=None, **kwargs):
-        # Standardization reads kernel and gain in float32 under any policy.
-        kwargs.setdefault("autocast", name not in ("kernel", "gain"))
-        return super().add_weight(*args, name=name, **kwargs)
-
-    def standardize(self, kernel):
-        """Returns the kernel that the convolution uses, in float32."""
-        kernel = ops.convert_to_tensor(kernel)
-        axes = list(range(len(kernel.shape) - 1))
-        fan_in = math.prod(kernel.shape[:-1])
-        centered = kernel - ops.mean(kernel, axis=axes, keepdims=True)
-        variance = ops.mean(ops.square(centered), axis=axes, keepdims=True)
-        scale = ops.rsqrt(ops.maximum(variance * fan_in, self.epsilon))
-        if self.use_gain:
-            scale = scale * ops.convert_to_tensor(self.gain)
-        return centered * scale
+        self._set_standardization(
+            use_gain, gain_initializer, epsilon, epsilon_rule, gamma
+        )
+        if padding == "symmetric":
+            if any(size % 2 == 0 for size in self.kernel_size):
+                raise ValueError(
+                    "`kernel_size` must be odd with `padding='symmetric'`. "
+                    f"Received: kernel_size={kernel_size}"
+                )
+            self.padding = padding
 
     def convolution_op(self, inputs, kernel):
-        kernel = ops.cast(self.standardize(kernel), self.compute_dtype)
+        kernel = keras.ops.cast(self.standardize(kernel), self.compute_dtype)
         return conv(
             inputs,
             kernel,
@@ -125,24 +109,14 @@ class WSConv2D(keras.layers.Conv2D):
             groups=self.groups,
         )
 
-    # BaseConv writes and reads the kernel and the bias only.
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        if self.built and self.use_gain:
-            store["gain"] = self.gain
-
-    def load_own_variables(self, store):
-        super().load_own_variables(store)
-        if self.built and self.use_gain:
-            self.gain.assign(store["gain"])
-
-    def get_config(self):
-        config = super().get_config()
-        config.update(
-            use_gain=self.use_gain,
-            gain_initializer=keras.initializers.serialize(
-                self.gain_initializer
-            ),
-            epsilon=self.epsilon,
-        )
-        return config
+    def compute_output_shape(self, input_shape):
+        if self.padding != "symmetric":
+            return super().compute_output_shape(input_shape)
+        # With an odd kernel as many pixels come out as with "same".
+        sides = [
+            size and -(-size // stride)
+            for size, stride in zip(
+                input_shape[1:-1], self.strides, strict=True
+            )
+        ]
+        return (input_shape[0], *sides, self.filters)

@@ -11,18 +11,21 @@ class Head(Composite):
     """The last 1x1 convolution, pooling, dropout and the classifier.
 
     Args:
-        filters: Integer, channels of the convolution. Defaults to `3072`.
+        filters: Integer, channels of the convolution, or `None` for no
+            convolution. Defaults to `3072`.
         classes: Integer, units of the classifier. `None` ends the head after
             pooling. Defaults to `1000`.
         pooling: String, `"avg"` or `"max"`, or `None` for no pooling (only
             without classes). Defaults to `"avg"`.
         dropout: Float in [0, 1), rate before the classifier. Defaults to
             `0.0`.
-        activation: String, a name in `keras_nfnets.activations.GAMMA`.
-            Defaults to `"gelu"`.
         classifier_activation: Activation of the classifier, computed in
             float32; `None` returns logits. Defaults to `"softmax"`.
-        epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
+        classifier_std: Float, standard deviation of the classifier's fresh
+            kernel. Defaults to `0.01`.
+        **kwargs: `activation`, `padding`, `epsilon`, `epsilon_rule` and
+            `gamma_in_kernel` as for `NFBlock`, and those of
+            `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -51,9 +54,8 @@ class Head(Composite):
         classes=1000,
         pooling="avg",
         dropout=0.0,
-        activation="gelu",
         classifier_activation="softmax",
-        epsilon=1e-4,
+        classifier_std=0.01,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -75,12 +77,11 @@ class Head(Composite):
         self.classes = classes
         self.pooling = pooling
         self.dropout = dropout
-        self.activation = activation
         self.classifier_activation = keras.activations.get(
             classifier_activation
         )
-        self.epsilon = epsilon
-        self.conv = self._conv(filters, 1, "conv")
+        self.classifier_std = classifier_std
+        self.conv = self._conv(filters, 1, "conv") if filters else None
         self.act = self._act("act")
         if classes is not None:
             self.drop = keras.layers.Dropout(
@@ -88,20 +89,24 @@ class Head(Composite):
             )
             self.classifier = keras.layers.Dense(
                 classes,
-                kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+                kernel_initializer=keras.initializers.RandomNormal(
+                    stddev=classifier_std
+                ),
                 dtype=self.dtype_policy,
                 name="classifier",
             )
 
     def build(self, input_shape):
-        self.conv.build(input_shape)
+        if self.conv:
+            self.conv.build(input_shape)
         if self.classes is not None:
-            self.drop.build((input_shape[0], self.filters))
-            self.classifier.build((input_shape[0], self.filters))
+            features = self.filters or input_shape[-1]
+            self.drop.build((input_shape[0], features))
+            self.classifier.build((input_shape[0], features))
         self.built = True
 
     def call(self, inputs, training=False):
-        x = self.act(self.conv(inputs))
+        x = self.act(self.conv(inputs) if self.conv else inputs)
         if self.pooling is None:
             return x
         reduce = ops.mean if self.pooling == "avg" else ops.max
@@ -114,9 +119,10 @@ class Head(Composite):
     def compute_output_shape(self, input_shape):
         if self.classes is not None:
             return (input_shape[0], self.classes)
+        features = self.filters or input_shape[-1]
         if self.pooling is not None:
-            return (input_shape[0], self.filters)
-        return (*input_shape[:-1], self.filters)
+            return (input_shape[0], features)
+        return (*input_shape[:-1], features)
 
     def compute_output_spec(self, inputs, training=False):
         # The classifier's outputs are float32 whatever the compute dtype.
@@ -130,10 +136,9 @@ class Head(Composite):
             classes=self.classes,
             pooling=self.pooling,
             dropout=self.dropout,
-            activation=self.activation,
             classifier_activation=keras.activations.serialize(
                 self.classifier_activation
             ),
-            epsilon=self.epsilon,
+            classifier_std=self.classifier_std,
         )
         return config

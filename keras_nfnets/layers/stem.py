@@ -1,28 +1,35 @@
 """From an image to the first stage."""
 
+import math
+
 import keras
+from keras import ops
 
 from keras_nfnets.layers.composite import Composite
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class Stem(Composite):
-    """Four 3x3 convolutions that take an image to a quarter of its size.
+    """The first convolutions: by default four that quarter an image's sides.
 
     Args:
-        filters: Tuple of 4 integers, output channels of each convolution.
+        filters: Tuple of integers, output channels of each convolution.
             Defaults to `(16, 32, 64, 128)`.
-        strides: Tuple of 4 integers. Defaults to `(2, 1, 1, 2)`.
-        activation: String, a name in `keras_nfnets.activations.GAMMA`; stands
-            between the convolutions, not after the last. Defaults to
-            `"gelu"`.
-        epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
+        strides: Tuple of as many integers. Defaults to `(2, 1, 1, 2)`.
+        kernel_size: Integer, side of every kernel in pixels. Defaults to `3`.
+        pool: Boolean, whether a 3x3 max pooling of stride 2 follows. Defaults
+            to `False`.
+        **kwargs: `activation` (which stands between the convolutions, not
+            after the last), `padding`, `epsilon`, `epsilon_rule` and
+            `gamma_in_kernel` as for `NFBlock`, and those of
+            `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
 
     Output shape:
-        `(batch, ceil(height / 4), ceil(width / 4), filters[-1])`
+        `(batch, ceil(height / s), ceil(width / s), filters[-1])`, where s is
+        the product of all strides
 
     Raises:
         ValueError: If `filters` and `strides` differ in length.
@@ -41,8 +48,8 @@ class Stem(Composite):
         self,
         filters=(16, 32, 64, 128),
         strides=(2, 1, 1, 2),
-        activation="gelu",
-        epsilon=1e-4,
+        kernel_size=3,
+        pool=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -53,10 +60,10 @@ class Stem(Composite):
             )
         self.filters = tuple(filters)
         self.strides = tuple(strides)
-        self.activation = activation
-        self.epsilon = epsilon
+        self.kernel_size = kernel_size
+        self.pool = pool
         self.convs = [
-            self._conv(width, 3, f"conv{i}", strides=stride)
+            self._conv(width, kernel_size, f"conv{i}", strides=stride)
             for i, (width, stride) in enumerate(
                 zip(filters, strides, strict=True)
             )
@@ -73,19 +80,31 @@ class Stem(Composite):
         x = self.convs[0](inputs)
         for conv in self.convs[1:]:
             x = conv(self.act(x))
-        return x
+        return self._max_pool(x) if self.pool else x
+
+    def _max_pool(self, x):
+        padding = self.padding
+        if padding == "symmetric":
+            sides = ((0, 0), (1, 1), (1, 1), (0, 0))
+            x = ops.pad(x, sides, constant_values=-math.inf)
+            padding = "valid"
+        return ops.max_pool(x, 3, 2, padding, data_format="channels_last")
 
     def compute_output_shape(self, input_shape):
         for conv in self.convs:
             input_shape = conv.compute_output_shape(input_shape)
-        return input_shape
+        if not self.pool:
+            return input_shape
+        batch, height, width, channels = input_shape
+        height, width = (side and -(-side // 2) for side in (height, width))
+        return (batch, height, width, channels)
 
     def get_config(self):
         config = super().get_config()
         config.update(
             filters=self.filters,
             strides=self.strides,
-            activation=self.activation,
-            epsilon=self.epsilon,
+            kernel_size=self.kernel_size,
+            pool=self.pool,
         )
         return config

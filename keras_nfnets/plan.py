@@ -1,0 +1,92 @@
+"""What a variant comes to, before anything is built."""
+
+import difflib
+import math
+
+from keras_nfnets.variants import VARIANTS, Variant
+
+# Stem and stages of every network halve the image five times.
+MIN_SIZE = 32
+
+
+def resolve_variant(variant):
+    """Returns the `Variant` and its name; a ValueError lists near matches."""
+    if isinstance(variant, Variant):
+        return variant, "nfnet"
+    if variant in VARIANTS:
+        return VARIANTS[variant], variant
+    near = difflib.get_close_matches(
+        str(variant).lower(), VARIANTS, n=3, cutoff=0.7
+    )
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(
+        f"`variant` must be a Variant or one of {sorted(VARIANTS)}. {hint}"
+        f"Received: variant={variant!r}"
+    )
+
+
+def settings(variant):
+    """Returns what stem, blocks and head have in common."""
+    return dict(
+        activation=variant.activation,
+        padding=variant.padding,
+        epsilon=variant.epsilon,
+        epsilon_rule=variant.epsilon_rule,
+        gamma_in_kernel=variant.gamma_in_kernel,
+    )
+
+
+def block_arguments(variant, stochastic_depth=0.0):
+    """Yields the arguments of every `NFBlock` of a network, in order.
+
+    This is the signal propagation of the papers: `beta` is one over the
+    standard deviation expected at a block's input. A stage's first block,
+    which projects its shortcut, starts again from one, after its own `beta`
+    was taken.
+
+    Args:
+        variant: A `Variant`.
+        stochastic_depth: Float, the rate that the last block comes near.
+            Defaults to `0.0`.
+
+    Returns:
+        A generator of dictionaries.
+
+    Example:
+
+    >>> betas = [a["beta"] for a in block_arguments(VARIANTS["nfnet_f0"])]
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Section 2 and Appendix C
+    """
+    expected_std = 1.0
+    index, total = 0, sum(variant.depths)
+    for stage, depth in enumerate(variant.depths):
+        for block in range(depth):
+            expansion = variant.expansions[stage]
+            if index == 0 and variant.first_expansion is not None:
+                expansion = variant.first_expansion
+            yield dict(
+                filters=variant.widths[stage],
+                strides=variant.strides[stage] if block == 0 else 1,
+                expansion=expansion,
+                group_width=variant.group_widths[stage],
+                kernel_size=variant.kernel_size,
+                alpha=variant.alpha,
+                beta=1.0 / expected_std,
+                attention=variant.attention,
+                attention_inside=variant.attention_inside,
+                se_ratio=variant.se_ratio,
+                two_convs=variant.two_convs,
+                big_width=variant.big_widths[stage],
+                divisor=variant.divisor,
+                shortcut=variant.shortcut,
+                use_skip_gain=variant.use_skip_gain,
+                stochastic_depth=stochastic_depth * index / total,
+                name=f"stage{stage + 1}_block{block}",
+                **settings(variant),
+            )
+            if block == 0:
+                expected_std = 1.0
+            expected_std = math.sqrt(expected_std**2 + variant.alpha**2)
+            index += 1
