@@ -1,5 +1,6 @@
 """Weight files, ours and other people's, by what their names end in."""
 
+import math
 import re
 import warnings
 from pathlib import Path
@@ -48,24 +49,33 @@ def load(model, path):
 def load_arrays(model, arrays):
     """As `load`, from a dictionary of the papers' or timm's arrays."""
     slots = slots_for(model, arrays)
-    arrays = dict(arrays)
-    for name in [name for name in arrays if re.search(_CLASSIFIER, name)]:
-        if name not in slots:
-            del arrays[name]
-        elif slots[name].shape != tuple(arrays[name].shape):
-            warnings.warn(
-                f"The classifier stays fresh: {name!r} has the shape "
-                f"{tuple(arrays[name].shape)} in the file and "
-                f"{slots[name].shape} in the model.",
-                stacklevel=2,
-            )
-            del arrays[name], slots[name]
+    apart = [name for name in arrays if re.search(_CLASSIFIER, name)]
+    fresh = [
+        n for n in apart if n in slots and _has_other_classes(n, slots, arrays)
+    ]
+    for name in fresh:
+        del slots[name]
+    rest = {n: a for n, a in arrays.items() if n in slots or n not in apart}
     try:
-        assign(slots, arrays)
+        assign(slots, rest)
     except ValueError as error:
         names = fitting_variants(arrays)
         hint = f" The file may be of: {', '.join(names)}." if names else ""
         raise ValueError(f"{error}.{hint}") from None
+    if fresh:
+        warnings.warn(
+            "The classifier stays fresh: the file's has "
+            f"{classes_of(arrays)} classes and the model's another number.",
+            stacklevel=2,
+        )
+
+
+def _has_other_classes(name, slots, arrays):
+    """Whether an array of the classifier differs in its classes alone."""
+    ours, theirs = slots[name].variable.shape, arrays[name]
+    if slots[name].shape == theirs.shape:
+        return False
+    return theirs.size * ours[-1] == math.prod(ours) * classes_of(arrays)
 
 
 def slots_for(model, arrays):
@@ -145,14 +155,17 @@ def write(model, path, root="NFNet"):
 def fitting_variants(arrays):
     """Returns the names of the variants with as many weights as these."""
     total = sum(array.size for array in arrays.values())
-    biases = [
-        array.size
-        for name, array in arrays.items()
-        if re.search(_CLASSIFIER, name) and array.ndim == 1
-    ]
-    classes = biases[0] if biases else 1000
+    classes = classes_of(arrays) or 1000
     return [
         name
         for name in VARIANTS
         if total == sum(p.parameters for p in complexity(name, 64, classes))
     ]
+
+
+def classes_of(arrays):
+    """Returns how many classes the source's classifier has, if it has one."""
+    for name, array in arrays.items():
+        if re.search(_CLASSIFIER, name) and array.ndim == 1:
+            return array.size
+    return None

@@ -41,7 +41,7 @@ class Slot:
 
     def read(self):
         ours = np.asarray(self.variable.numpy())
-        return np.ascontiguousarray(_LAYOUTS[self.layout][0](ours))
+        return np.array(_LAYOUTS[self.layout][0](ours), order="C")
 
 
 def haiku_slots(model, root="NFNet"):

@@ -1,0 +1,134 @@
+"""Weight files of the papers and of timm, in and out."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers import FILES, Reference, assert_outputs, evaluate, variant_of
+
+import keras_nfnets
+from keras_nfnets import VARIANTS, haiku_files, weight_files
+
+PUBLISHED = FILES / "weights" / "published_format_full.npz"
+ROOT = FILES.parents[1]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return Reference("model_nfnet_plain")
+
+
+def _model(reference, **changes):
+    arguments = dict(classes=10, classifier_activation=None) | changes
+    return keras_nfnets.NFNet(variant_of(reference.meta), **arguments)
+
+
+@pytest.fixture(scope="module")
+def model(reference):
+    return _model(reference, weights=str(PUBLISHED))
+
+
+def test_a_file_as_published_gives_the_papers_logits(model, reference):
+    found = evaluate(model, reference["even/x"])
+    assert_outputs(found, reference["even/logits"])
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.safetensors"])
+def test_there_and_back_is_exact(model, reference, tmp_path, name):
+    weight_files.write(model, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    copy = _model(reference, weights=tmp_path / name)
+    for ours, theirs in zip(
+        model.get_weights(), copy.get_weights(), strict=True
+    ):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_papers_arrays_come_back_to_the_byte(model, tmp_path):
+    weight_files.write(model, tmp_path / "f.npz")
+    before = haiku_files.read(PUBLISHED)
+    after = haiku_files.read(tmp_path / "f.npz")
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        assert array.tobytes() == after[name].tobytes()
+
+
+def test_classifier_of_another_size_stays_fresh(reference, model):
+    with pytest.warns(UserWarning, match="classifier stays fresh"):
+        other = _model(reference, classes=3, weights=PUBLISHED)
+    np.testing.assert_array_equal(
+        other.get_layer("head").conv.kernel, model.get_layer("head").conv.kernel
+    )
+    assert other.get_layer("head").classifier.units == 3
+
+
+def test_without_its_top_a_model_takes_the_rest(reference, model):
+    features = _model(reference, include_top=False, weights=PUBLISHED)
+    np.testing.assert_array_equal(
+        features.get_layer("head").conv.kernel,
+        model.get_layer("head").conv.kernel,
+    )
+
+
+def test_file_of_another_variant_names_those_that_fit(
+    reference, model, monkeypatch
+):
+    variant = variant_of(reference.meta)
+    monkeypatch.setitem(VARIANTS, "the_one", variant)
+    other = dataclasses.replace(variant, depths=(1, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"not in.* may be of: the_one\."):
+        keras_nfnets.NFNet(other, classes=10, weights=PUBLISHED)
+
+
+def test_torch_archive_under_a_safetensors_name_is_refused(reference, tmp_path):
+    path = tmp_path / "f.safetensors"
+    path.write_bytes(b"PK\x03\x04 and so on" * 9)
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        _model(reference, weights=path)
+
+
+def test_unknown_ending_is_refused(reference, tmp_path):
+    path = tmp_path / "f.pkl"
+    path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="must end in"):
+        _model(reference, weights=path)
+
+
+def _convert(*arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / "tools/convert_weights.py", *arguments],
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_tool_converts_out_and_refuses_the_wrong_network(tmp_path):
+    pico = keras_nfnets.NFNet("nfnet_pico", classes=7)
+    ours, theirs = tmp_path / "ours.weights.h5", tmp_path / "their.safetensors"
+    pico.save_weights(ours)
+    options = ["--variant", "nfnet_pico", "--classes", "7", "--to", "timm"]
+    result = _convert(ours, theirs, *options)
+    assert result.returncode == 0, result.stderr
+    assert "stages.0.0.conv1.weight" in result.stdout
+    copy = keras_nfnets.NFNet("nfnet_pico", classes=7, weights=theirs)
+    for a, b in zip(pico.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    back = tmp_path / "back.weights.h5"
+    result = _convert(PUBLISHED, back, "--variant", "nfnet_pico")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: `arrays` must")
+    assert not back.exists()
+
+
+def test_file_that_stops_early_leaves_nothing(model, tmp_path, monkeypatch):
+    def fail(arrays, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", fail)
+    with pytest.raises(OSError, match="No space left"):
+        weight_files.write(model, tmp_path / "f.safetensors")
+    assert list(tmp_path.iterdir()) == []
