@@ -6,8 +6,10 @@ from keras_nfnets import callbacks as callbacks
 from keras_nfnets import complexity as complexity
 from keras_nfnets import data as data
 from keras_nfnets import export as export
+from keras_nfnets import haiku_files as haiku_files
 from keras_nfnets import layers as layers
 from keras_nfnets import optimizers as optimizers
+from keras_nfnets import weight_files as weight_files
 from keras_nfnets import weights as weights
 from keras_nfnets.agc import AGC as AGC
 from keras_nfnets.models import NFNet as NFNet

@@ -25,7 +25,20 @@ _LAYOUTS = {
 
 @dataclass(frozen=True)
 class Slot:
-    """A variable's place in a source: which it is, and its layout there."""
+    """A variable's place in a source: which it is, and its layout there.
+
+    Args:
+        variable: `keras.Variable`.
+        layout: String, how the source stores it: `"same"`, `"conv"`,
+            `"conv1d"`, `"gain"`, `"dense"` or `"pointwise"`. Defaults to
+            `"same"`.
+
+    Example:
+
+    >>> slot = timm_slots(model)["stem.conv1.weight"]
+    >>> slot.read().shape
+    (16, 3, 3, 3)
+    """
 
     variable: object
     layout: str = "same"
@@ -37,9 +50,11 @@ class Slot:
         return _LAYOUTS[self.layout][0](ours).shape
 
     def write(self, array):
+        """Assigns an array in the source's layout to the variable."""
         self.variable.assign(_LAYOUTS[self.layout][1](array))
 
     def read(self):
+        """Returns the variable's value in the source's layout."""
         ours = np.asarray(self.variable.numpy())
         return np.array(_LAYOUTS[self.layout][0](ours), order="C")
 

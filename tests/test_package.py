@@ -16,8 +16,11 @@ from keras_nfnets import (
     callbacks,
     data,
     export,
+    haiku_files,
     layers,
     optimizers,
+    weight_files,
+    weights,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +31,11 @@ MODULES = (
     callbacks,
     data,
     export,
+    haiku_files,
     layers,
     optimizers,
+    weight_files,
+    weights,
 )
 
 

@@ -57,13 +57,13 @@ class NFBlock(Composite):
             Defaults to `True`.
         stochastic_depth: Float in [0, 1), rate of dropping a sample's branch.
             Defaults to `0.0`.
-        activation: String, a name in `keras_nfnets.activations.GAMMA`.
-            Defaults to `"gelu"`.
-        padding: String, see `WSConv2D`. Defaults to `"same"`.
-        epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
-        epsilon_rule: String, see `WSConv2D`. Defaults to `"floor"`.
-        gamma_in_kernel: Boolean, whether the activation's constant multiplies
-            the kernels in place of the activations. Defaults to `False`.
+        **kwargs: Settings that stem, block and head share, and those of
+            `keras.layers.Layer`. `activation`: string, a name in
+            `keras_nfnets.activations.GAMMA`, by default `"gelu"`. `padding`
+            (`"same"` by default), `epsilon` and `epsilon_rule`: see
+            `WSConv2D`. `gamma_in_kernel`: boolean, whether the activation's
+            constant multiplies the kernels in place of the activations, by
+            default `False`.
 
     Input shape:
         `(batch, height, width, channels)`
