@@ -11,10 +11,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers import FILES, Reference
+from helpers import BACKEND, FILES, Reference
 
 from keras_nfnets import haiku_files
 
+pytestmark = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="NumPy alone: one backend is enough"
+)
 WEIGHTS = FILES / "weights"
 EXPECTED = Reference("weights_expected")
 MANIFEST = json.loads((WEIGHTS / "manifest.json").read_text())

@@ -15,7 +15,8 @@ ROOT = pathlib.Path(keras_nfnets.__file__).parent
 # What each module may import of this package. A new module gets a row here;
 # DESIGN.md gives the directions.
 _SINGLE_LAYERS = (
-    "layers.activation layers.attention layers.convolution layers.residual"
+    "layers.activation layers.attention layers.convolution "
+    "layers.other_convolutions layers.residual"
 )
 MAY_IMPORT = {
     "activations": "",
@@ -28,6 +29,7 @@ MAY_IMPORT = {
     "layers.attention": "",
     "layers.convolution": "convolve layers.standardized",
     "layers.standardized": "",
+    "layers.other_convolutions": "layers.standardized",
     "layers.residual": "",
     "layers.composite": "activations layers.activation layers.convolution",
     "layers.stem": "layers.composite",

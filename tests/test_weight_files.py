@@ -7,7 +7,14 @@ import sys
 import numpy as np
 import pytest
 import safetensors.numpy
-from helpers import FILES, Reference, assert_outputs, evaluate, variant_of
+from helpers import (
+    BACKEND,
+    FILES,
+    Reference,
+    assert_outputs,
+    evaluate,
+    variant_of,
+)
 
 import keras_nfnets
 from keras_nfnets import VARIANTS, haiku_files, weight_files
@@ -105,6 +112,7 @@ def _convert(*arguments):
     )
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="its default is run")
 def test_tool_converts_out_and_refuses_the_wrong_network(tmp_path):
     pico = keras_nfnets.NFNet("nfnet_pico", classes=7)
     ours, theirs = tmp_path / "ours.weights.h5", tmp_path / "their.safetensors"

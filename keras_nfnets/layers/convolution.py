@@ -1,16 +1,14 @@
 """Convolutions with scaled weight standardization."""
 
 import keras
+from keras import ops
 
 from keras_nfnets.convolve import conv
-from keras_nfnets.layers.standardized import (
-    Standardized,
-    default_kernel_initializer,
-)
+from keras_nfnets.layers.standardized import StandardizedConv
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
-class WSConv2D(Standardized, keras.layers.Conv2D):
+class WSConv2D(StandardizedConv, keras.layers.Conv2D):
     """2D convolution with scaled weight standardization.
 
     Per output channel, the kernel w becomes
@@ -83,12 +81,13 @@ class WSConv2D(Standardized, keras.layers.Conv2D):
             strides,
             # Keras knows no symmetric padding.
             "valid" if padding == "symmetric" else padding,
-            kernel_initializer=kernel_initializer
-            or default_kernel_initializer(),
+            use_gain=use_gain,
+            gain_initializer=gain_initializer,
+            epsilon=epsilon,
+            epsilon_rule=epsilon_rule,
+            gamma=gamma,
+            kernel_initializer=kernel_initializer,
             **kwargs,
-        )
-        self._set_standardization(
-            use_gain, gain_initializer, epsilon, epsilon_rule, gamma
         )
         if padding == "symmetric":
             if any(size % 2 == 0 for size in self.kernel_size):
@@ -99,10 +98,9 @@ class WSConv2D(Standardized, keras.layers.Conv2D):
             self.padding = padding
 
     def convolution_op(self, inputs, kernel):
-        kernel = keras.ops.cast(self.standardize(kernel), self.compute_dtype)
         return conv(
             inputs,
-            kernel,
+            self._cast_kernel(kernel),
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
@@ -120,3 +118,75 @@ class WSConv2D(Standardized, keras.layers.Conv2D):
             )
         ]
         return (input_shape[0], *sides, self.filters)
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class WSConv1D(StandardizedConv, keras.layers.Conv1D):
+    """1D convolution with scaled weight standardization, see `WSConv2D`.
+
+    Args:
+        *args: As for `keras.layers.Conv1D`.
+        **kwargs: `use_gain`, `gain_initializer`, `epsilon`, `epsilon_rule` and
+            `gamma` as for `WSConv2D`, and those of `keras.layers.Conv1D`.
+
+    Input shape:
+        `(batch, steps, channels)`
+
+    Output shape:
+        `(batch, new_steps, filters)`
+
+    Raises:
+        ValueError: As `WSConv2D` does.
+
+    Example:
+
+    >>> layer = keras_nfnets.layers.WSConv1D(8, 3, padding="causal")
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
+    """
+
+    kernel_unit_axes = (0, 1)
+
+    def call(self, inputs):
+        # Keras's own does not go through `convolution_op`.
+        padding = self.padding
+        if padding == "causal":
+            inputs = ops.pad(inputs, self._compute_causal_padding())
+            padding = "valid"
+        outputs = ops.conv(
+            inputs,
+            self._cast_kernel(self.kernel),
+            strides=list(self.strides),
+            padding=padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+        return self._with_bias(outputs)
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+class WSConv3D(StandardizedConv, keras.layers.Conv3D):
+    """3D convolution with scaled weight standardization, see `WSConv2D`.
+
+    Args:
+        *args: As for `keras.layers.Conv3D`.
+        **kwargs: `use_gain`, `gain_initializer`, `epsilon`, `epsilon_rule` and
+            `gamma` as for `WSConv2D`, and those of `keras.layers.Conv3D`.
+
+    Input shape:
+        `(batch, depth, height, width, channels)`
+
+    Output shape:
+        `(batch, new_depth, new_height, new_width, filters)`
+
+    Raises:
+        ValueError: As `WSConv2D` does.
+
+    Example:
+
+    >>> layer = keras_nfnets.layers.WSConv3D(8, 3, padding="same")
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
+    """
+
+    kernel_unit_axes = (0, 1, 2, 3)

@@ -6,29 +6,50 @@ import keras
 from keras import ops
 
 EPSILON_RULES = ("floor", "add")
-
-
-def default_kernel_initializer():
-    """Returns a normal distribution of variance `1 / fan_in`."""
-    return keras.initializers.VarianceScaling(
-        1.0, "fan_in", "untruncated_normal"
-    )
+DEFAULTS = dict(
+    use_gain=True,
+    gain_initializer="ones",
+    epsilon=1e-4,
+    epsilon_rule="floor",
+    gamma=1.0,
+)
 
 
 class Standardized:
     """Mixin for a Keras convolution: its gain, and its standardized kernel.
 
-    A class that has it calls `_set_standardization` in `__init__`, after the
-    convolution's own, and gives the kernel that its convolution is to use
-    through `standardize`.
+    Stands before the convolution among the bases. The class then says which
+    axes of its kernel feed one output unit, and convolves with what
+    `standardize` returns.
     """
 
-    # Which axes of the kernel feed one output unit.
     kernel_unit_axes = None
+    # What the convolution calls the initializer of its kernel.
+    _initializer_argument = "kernel_initializer"
 
-    def _set_standardization(
-        self, use_gain, gain_initializer, epsilon, epsilon_rule, gamma
-    ):
+    def __init__(self, *args, **kwargs):
+        settings = {
+            name: kwargs.pop(name, default)
+            for name, default in DEFAULTS.items()
+        }
+        if kwargs.get(self._initializer_argument) is None:
+            # Of variance 1 / fan_in.
+            kwargs[self._initializer_argument] = (
+                keras.initializers.VarianceScaling(
+                    1.0, "fan_in", "untruncated_normal"
+                )
+            )
+        super().__init__(*args, **kwargs)
+        self._check(settings["epsilon"], settings["epsilon_rule"])
+        self.use_gain = settings["use_gain"]
+        self.gain_initializer = keras.initializers.get(
+            settings["gain_initializer"]
+        )
+        self.epsilon = settings["epsilon"]
+        self.epsilon_rule = settings["epsilon_rule"]
+        self.gamma = settings["gamma"]
+
+    def _check(self, epsilon, epsilon_rule):
         if self.data_format != "channels_last":
             raise ValueError(
                 "`data_format` must be 'channels_last'. "
@@ -43,11 +64,6 @@ class Standardized:
                 f"`epsilon_rule` must be one of {EPSILON_RULES}. "
                 f"Received: epsilon_rule={epsilon_rule!r}"
             )
-        self.use_gain = use_gain
-        self.gain_initializer = keras.initializers.get(gain_initializer)
-        self.epsilon = epsilon
-        self.epsilon_rule = epsilon_rule
-        self.gamma = gamma
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -55,12 +71,12 @@ class Standardized:
         if self.use_gain:
             self.gain = self.add_weight(
                 name="gain",
-                shape=self._gain_shape(),
+                shape=(self._units(input_shape[-1]),),
                 initializer=self.gain_initializer,
             )
 
-    def _gain_shape(self):
-        return (self.filters,)
+    def _units(self, channels):
+        return self.filters
 
     def add_weight(self, *args, name=None, **kwargs):
         # Standardization reads kernel and gain in float32 under any policy.
@@ -85,16 +101,13 @@ class Standardized:
             scale = scale * self.gamma
         return centered * scale
 
-    # Keras's convolutions write and read the kernel and the bias only.
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        if self.built and self.use_gain:
-            store["gain"] = self.gain
+    def _cast_kernel(self, kernel):
+        return ops.cast(self.standardize(kernel), self.compute_dtype)
 
-    def load_own_variables(self, store):
-        super().load_own_variables(store)
-        if self.built and self.use_gain:
-            self.gain.assign(store["gain"])
+    def _with_bias(self, outputs):
+        if self.use_bias:
+            outputs = outputs + self.bias
+        return outputs if self.activation is None else self.activation(outputs)
 
     def get_config(self):
         config = super().get_config()
@@ -108,3 +121,21 @@ class Standardized:
             gamma=self.gamma,
         )
         return config
+
+
+class StandardizedConv(Standardized):
+    """The same for what is not transposed and not depthwise."""
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, self._cast_kernel(kernel))
+
+    # Keras writes and reads the kernel and the bias of these only.
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self.built and self.use_gain:
+            store["gain"] = self.gain
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        if self.built and self.use_gain:
+            self.gain.assign(store["gain"])
