@@ -1,6 +1,7 @@
 """Weight files of the papers and of timm, in and out."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from helpers import (
 
 import keras_nfnets
 from keras_nfnets import VARIANTS, haiku_files, weight_files
+from keras_nfnets.weights import collect, timm_slots
 
 PUBLISHED = FILES / "weights" / "published_format_full.npz"
 ROOT = FILES.parents[1]
@@ -140,3 +142,39 @@ def test_file_that_stops_early_leaves_nothing(model, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         weight_files.write(model, tmp_path / "f.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+class _Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="needs PyTorch")
+def test_tool_reads_torch_files_of_tensors_alone(tmp_path):
+    import torch
+
+    pico = keras_nfnets.NFNet("nfnet_pico", classes=7)
+    arrays = collect(timm_slots(pico))
+    state = {name: torch.tensor(array) for name, array in arrays.items()}
+    torch.save(state, tmp_path / "good.pth")
+    marker = tmp_path / "evil_marker"
+    torch.save({"state_dict": _Evil(marker)}, tmp_path / "evil.pth")
+    options = ["--variant", "nfnet_pico"]
+    result = _convert(
+        tmp_path / "good.pth", tmp_path / "good.weights.h5", *options
+    )
+    assert result.returncode == 0, result.stderr
+    copy = keras_nfnets.NFNet("nfnet_pico", classes=7)
+    copy.load_weights(tmp_path / "good.weights.h5")
+    for a, b in zip(pico.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    result = _convert(
+        tmp_path / "evil.pth", tmp_path / "evil.weights.h5", *options
+    )
+    assert result.returncode == 1
+    assert "is not a file of tensors alone" in result.stderr
+    assert not marker.exists()
+    assert not (tmp_path / "evil.weights.h5").exists()

@@ -76,9 +76,9 @@ def _read(path):
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a bad file
+    except Exception:  # of many kinds, and PyTorch's text says how to trust it
         raise ValueError(
-            f"{str(path)!r} is not a file of tensors alone: {error}"
+            f"{str(path)!r} is damaged, or is not a file of tensors alone"
         ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not state or not all(torch.is_tensor(v) for v in state.values()):
