@@ -21,8 +21,10 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
 
     `padding` may be `"symmetric"` too: half the kernel on every side.
     """
+    if padding == "symmetric" and set(strides) == {1}:
+        padding = "same"  # the same pixels, and nothing to copy
     if padding == "symmetric":
-        inputs, padding = _pad(inputs, kernel, strides, dilation_rate)
+        inputs, padding = _padded(inputs, kernel, dilation_rate), "valid"
     plain = functools.partial(
         ops.conv,
         strides=strides,
@@ -45,15 +47,13 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
     return ops.concatenate([dense(x, w) for x, w in parts], axis=-1)
 
 
-def _pad(inputs, kernel, strides, dilation_rate):
-    """Returns the inputs and the padding that are left for Keras's own."""
-    if set(strides) == {1}:
-        return inputs, "same"  # the same pixels, and nothing to copy
+def _padded(inputs, kernel, dilation_rate=(1, 1)):
+    """Returns the inputs with half the kernel's size on every side."""
     sides = [
         (rate * (size // 2),) * 2
         for size, rate in zip(kernel.shape[:2], dilation_rate, strict=True)
     ]
-    return ops.pad(inputs, ((0, 0), *sides, (0, 0))), "valid"
+    return ops.pad(inputs, ((0, 0), *sides, (0, 0)))
 
 
 def splits_groups(groups):
@@ -99,10 +99,7 @@ def _conv_with_own_gradient(inputs, kernel):
         turned = ops.transpose(turned, (0, 1, 3, 2))
         padded = inputs
         if (height, width) != (1, 1):
-            rows, columns = height // 2, width // 2
-            padded = ops.pad(
-                inputs, ((0, 0), (rows, rows), (columns, columns), (0, 0))
-            )
+            padded = _padded(inputs, kernel)
         # Samples and channels change places: the sum over samples and pixels
         # becomes the sum over channels and kernel of a convolution.
         kernel_gradient = convolve(

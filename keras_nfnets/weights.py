@@ -83,11 +83,10 @@ def haiku_slots(model, root="NFNet"):
         name: f"{block}_{i}" if i else block
         for i, name in enumerate(_blocks(model))
     }
-    single = "stem/conv1/kernel" not in {v.path for v in _variables(model)}
-    rules = _HAIKU_SINGLE_STEM + _HAIKU if single else _HAIKU
+    rules = _HAIKU_SINGLE_STEM + _HAIKU if _has_single_stem(model) else _HAIKU
     return {
         f"{root}/~/{_renamed(_numbered(v.path, numbered), rules)}": Slot(v)
-        for v in _variables(model)
+        for v in model.trainable_variables
     }
 
 
@@ -111,13 +110,12 @@ def timm_slots(model):
         for name in _blocks(model)
         if model.get_layer(name).attention_inside
     }
-    single = "stem/conv1/kernel" not in {v.path for v in _variables(model)}
+    rules = _TIMM_SINGLE_STEM + _TIMM if _has_single_stem(model) else _TIMM
     slots = {}
-    for variable in _variables(model):
+    for variable in model.trainable_variables:
         path = variable.path
         attention = "attn" if path.split("/")[0] in inside else "attn_last"
         path = re.sub("/(squeeze_excite|eca)/", f"/{attention}/", path)
-        rules = _TIMM_SINGLE_STEM + _TIMM if single else _TIMM
         name = _renamed(path, rules)
         slots[name] = Slot(variable, _timm_layout(name, variable))
     return slots
@@ -211,12 +209,12 @@ def _timm_layout(name, variable):
     return {4: "conv", 3: "conv1d", 2: "dense"}[len(variable.shape)]
 
 
-def _variables(model):
-    return model.trainable_variables
+def _has_single_stem(model):
+    return len(model.get_layer("stem").convs) == 1
 
 
 def _blocks(model):
-    first = (v.path.split("/")[0] for v in _variables(model))
+    first = (v.path.split("/")[0] for v in model.trainable_variables)
     return [name for name in dict.fromkeys(first) if "_block" in name]
 
 
