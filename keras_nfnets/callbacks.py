@@ -6,7 +6,7 @@ import signal
 
 import keras
 
-from keras_nfnets.runs import replacing
+from keras_nfnets.files import replacing
 
 
 class History(keras.callbacks.Callback):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_nfnets.data import require
-from keras_nfnets.runs import replacing
+from keras_nfnets.files import replacing
 
 
 def export_saved_model(model, path, mean=0.0, std=1.0):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_nfnets.files import replacing
+
 # An array takes about 25 steps, and the papers' largest network has 1,700.
 MAX_STEPS = 1_000_000
 # Up to this size, names and shared arrays may outgrow their file.
@@ -95,14 +97,8 @@ def write(path, arrays):
                 f"Received: key={key!r}"
             )
         modules.setdefault(module, {})[name] = _writable(key, array)
-    path = Path(path)
-    temporary = path.with_name(f".partial-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            pickle.dump(modules, file, protocol=4)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        pickle.dump(modules, file, protocol=4)
 
 
 class _Symbol(enum.Enum):

@@ -4,11 +4,9 @@ Every file is written under a temporary name and then renamed, so that what has
 its final name is whole.
 """
 
-import contextlib
 import csv
 import dataclasses
 import json
-import os
 import platform
 import shutil
 import sys
@@ -19,6 +17,7 @@ import numpy as np
 
 from keras_nfnets.agc import check_positive
 from keras_nfnets.data import require
+from keras_nfnets.files import replacing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,35 +256,3 @@ class Run:
         figure.axes[-1].set(title="share of clipped units")
         with replacing(self.curves) as temporary:
             figure.savefig(temporary, dpi=120)
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Gives a temporary path that takes the place of `path` on success.
-
-    Args:
-        path: String or path of a file or a folder.
-
-    Example:
-
-    >>> with keras_nfnets.runs.replacing("model.keras") as temporary:
-    ...     model.save(temporary)
-    """
-    path = Path(path)
-    # The same suffix, since Keras goes by it.
-    temporary = path.with_name(f".partial-{path.name}")
-    _remove(temporary)
-    try:
-        yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    finally:
-        _remove(temporary)
-
-
-def _remove(path):
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

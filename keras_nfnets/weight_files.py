@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from keras_nfnets import haiku_files
 from keras_nfnets.complexity import complexity
-from keras_nfnets.runs import replacing
+from keras_nfnets.files import replacing
 from keras_nfnets.variants import VARIANTS
 from keras_nfnets.weights import assign, collect, haiku_slots, timm_slots
 

@@ -86,7 +86,7 @@ def haiku_slots(model, root="NFNet"):
     rules = _HAIKU_SINGLE_STEM + _HAIKU if _has_single_stem(model) else _HAIKU
     return {
         f"{root}/~/{_renamed(_numbered(v.path, numbered), rules)}": Slot(v)
-        for v in model.trainable_variables
+        for v in model.weights
     }
 
 
@@ -112,7 +112,7 @@ def timm_slots(model):
     }
     rules = _TIMM_SINGLE_STEM + _TIMM if _has_single_stem(model) else _TIMM
     slots = {}
-    for variable in model.trainable_variables:
+    for variable in model.weights:
         path = variable.path
         attention = "attn" if path.split("/")[0] in inside else "attn_last"
         path = re.sub("/(squeeze_excite|eca)/", f"/{attention}/", path)
@@ -214,7 +214,7 @@ def _has_single_stem(model):
 
 
 def _blocks(model):
-    first = (v.path.split("/")[0] for v in model.trainable_variables)
+    first = (v.path.split("/")[0] for v in model.weights)
     return [name for name in dict.fromkeys(first) if "_block" in name]
 
 

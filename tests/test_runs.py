@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_nfnets.data import Dataset
-from keras_nfnets.runs import Run, Settings, replacing
+from keras_nfnets.runs import Run, Settings
 
 ROWS = [
     dict(epoch=1, loss=2.5, accuracy=0.25, agc_clipped=0.5, val_loss=2.0),
@@ -140,47 +140,3 @@ def test_seed_must_not_be_negative():
 def test_warmup_is_at_most_half_of_the_run():
     assert Settings(epochs=15).warmup_steps(22) == 44
     assert Settings(epochs=1).warmup_steps(22) == 11
-
-
-def test_replacing_a_file(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-    with replacing(path) as temporary:
-        assert temporary.suffix == ".txt"
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert names(tmp_path) == ["file.txt"]
-
-
-def test_replacing_a_folder(tmp_path):
-    path = tmp_path / "folder"
-    path.mkdir()
-    (path / "old").write_text("old")
-    with replacing(path) as temporary:
-        temporary.mkdir()
-        (temporary / "new").write_text("new")
-    assert names(path) == ["new"]
-    assert names(tmp_path) == ["folder"]
-
-
-@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_replacing_leaves_nothing_half_written(tmp_path, error):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-    with pytest.raises(error), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise error
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["file.txt"]
-
-
-def test_replacing_clears_what_a_killed_process_left(tmp_path):
-    path = tmp_path / "folder"
-    with pytest.raises(OSError), replacing(path) as temporary:
-        raise OSError
-    temporary.mkdir()
-    (temporary / "half").write_text("half")
-    with replacing(path) as temporary:
-        temporary.mkdir()
-    assert names(tmp_path) == ["folder"] and names(path) == []

@@ -56,6 +56,17 @@ def test_there_and_back_is_exact(model, reference, tmp_path, name):
         assert ours.tobytes() == theirs.tobytes()
 
 
+def test_frozen_weights_are_written_and_read_as_others(reference, model):
+    frozen = _model(reference)
+    frozen.trainable = False
+    arrays = haiku_files.read(PUBLISHED)
+    weight_files.load_arrays(frozen, arrays)
+    for ours, theirs in zip(
+        frozen.get_weights(), model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_papers_arrays_come_back_to_the_byte(model, tmp_path):
     weight_files.write(model, tmp_path / "f.npz")
     before = haiku_files.read(PUBLISHED)

@@ -24,7 +24,7 @@ from rich.table import Table  # noqa: E402
 
 import keras_nfnets  # noqa: E402
 from keras_nfnets import weight_files  # noqa: E402
-from keras_nfnets.runs import replacing  # noqa: E402
+from keras_nfnets.files import replacing  # noqa: E402
 
 ENDINGS = {
     "keras": weight_files.OURS,

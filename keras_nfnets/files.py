@@ -1,0 +1,44 @@
+"""Writing a file or a folder whole, or not at all."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a temporary path that takes the place of `path` on success.
+
+    A file replaces a file and a folder a folder; nothing is left of what was
+    not finished.
+
+    Args:
+        path: String or path of a file or a folder.
+
+    Raises:
+        IsADirectoryError: If a file would replace a folder.
+
+    Example:
+
+    >>> with keras_nfnets.files.replacing("model.keras") as temporary:
+    ...     model.save(temporary)
+    """
+    path = Path(path)
+    # The same suffix, since Keras goes by it.
+    temporary = path.with_name(f".partial-{path.name}")
+    _remove(temporary)
+    try:
+        yield temporary
+        if path.is_dir() and temporary.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

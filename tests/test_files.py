@@ -1,0 +1,63 @@
+"""What has its final name is whole."""
+
+import pytest
+
+from keras_nfnets.files import replacing
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".txt"
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_a_folder(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    assert names(path) == ["new"]
+    assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_leaves_nothing_half_written(tmp_path, error):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(error), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file.txt"]
+
+
+def test_clears_what_a_killed_process_left(tmp_path):
+    path = tmp_path / "folder"
+    with pytest.raises(OSError), replacing(path) as temporary:
+        raise OSError
+    temporary.mkdir()
+    (temporary / "half").write_text("half")
+    with replacing(path) as temporary:
+        temporary.mkdir()
+    assert names(tmp_path) == ["folder"] and names(path) == []
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path):
+    path = tmp_path / "folder.keras"
+    path.mkdir()
+    (path / "mine").write_text("mine")
+    with pytest.raises(IsADirectoryError), replacing(path) as temporary:
+        temporary.write_text("new")
+    assert names(path) == ["mine"]
+    assert names(tmp_path) == ["folder.keras"]
