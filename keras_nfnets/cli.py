@@ -15,10 +15,10 @@ from keras_nfnets.data import (
     load,
     normalize,
     one_hot,
-    read_image,
     require,
 )
 from keras_nfnets.export import export_saved_model
+from keras_nfnets.inference import RunClassifier, VariantClassifier
 from keras_nfnets.models import NFNet
 from keras_nfnets.optimizers import SGD, WarmupCosine
 from keras_nfnets.runs import Run, Settings
@@ -110,19 +110,26 @@ def evaluate(run):
     Console().print(table)
 
 
-def predict(run, images):
+def predict(paths, variant=None, weights=None, size=None):
     """Prints file, class and probability for every image that can be read."""
-    config = Run(run).read_config()
-    names, pixels = _read_images(images, config)
-    if names:
-        run, config, model = _open(run)
-        pixels = normalize(pixels, config["mean"], config["std"])
-        for name, row in zip(
-            names, model.predict(pixels, verbose=0), strict=True
-        ):
-            best = int(row.argmax())
-            print(f"{name}\t{config['class_names'][best]}\t{row[best]:.4f}")
-    return 0 if len(names) == len(images) else SOME_FAILED
+    if (variant is None) != (weights is None):
+        raise ValueError("--variant and --weights must be given together")
+    if variant is None:
+        run, *paths = paths
+        classifier = RunClassifier(run)
+    else:
+        classifier = VariantClassifier(variant, weights, size)
+    if not paths:
+        raise ValueError("IMAGE must be given")
+    failed = 0
+    for path in paths:
+        try:
+            name, probability = classifier.classify(path)
+            print(f"{path}\t{name}\t{probability:.4f}")
+        except ValueError as error:
+            failed += 1
+            _complain(f"error: {error}")
+    return SOME_FAILED if failed else 0
 
 
 def export(run):
@@ -215,19 +222,6 @@ def _open(path):
     return run, run.read_config(), keras.models.load_model(run.model)
 
 
-def _read_images(paths, config):
-    names, pixels = [], []
-    for path in paths:
-        try:
-            pixels.append(
-                read_image(path, config["settings"].size, len(config["mean"]))
-            )
-            names.append(path)
-        except ValueError as error:
-            _complain(f"error: {error}")
-    return names, pixels
-
-
 def _report(run):
     best = max(run.read_history(), key=lambda row: row["val_accuracy"])
     table = Table("file", "what it holds", title=str(run.path))
@@ -254,13 +248,10 @@ def _parser():
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
-    for command in (evaluate, predict, export):
+    for command in (evaluate, export):
         sub = _add(commands, command)
         sub.add_argument("run", metavar="RUN", help="folder that train wrote")
-        if command is predict:
-            sub.add_argument(
-                "images", metavar="IMAGE", nargs="+", help="PNG or JPEG file"
-            )
+    _add_predict(commands)
     sub = _add(commands, summary)
     sub.add_argument("variant", metavar="VARIANT", help="such as nfnet_f0")
     sub.add_argument(
@@ -290,6 +281,34 @@ def _add_train(commands):
     )
     existing.add_argument(
         "--resume", action="store_true", help="go on with the run in RUN"
+    )
+
+
+def _add_predict(commands):
+    sub = _add(commands, predict)
+    sub.usage = (
+        "%(prog)s [-h] RUN IMAGE [IMAGE ...]\n       "
+        "%(prog)s --variant VARIANT --weights FILE [--size PIXELS] "
+        "IMAGE [IMAGE ...]"
+    )
+    sub.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="PNG or JPEG files, after the folder that train wrote",
+    )
+    sub.add_argument("--variant", help="such as nfnet_f0, in place of RUN")
+    sub.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="its weights: .weights.h5, .keras, .npz, .safetensors, or "
+        "imagenet for the published ones",
+    )
+    sub.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="side of the crop (default: the variant's test size)",
     )
 
 

@@ -218,15 +218,16 @@ def one_hot(labels, classes):
 
 
 def read_image(path, size, channels):
-    """Reads a PNG or JPEG file as a square image.
+    """Reads a PNG or JPEG file.
 
     Args:
         path: String or path of the file.
-        size: Integer, side in pixels that the image is squashed to.
+        size: Integer, side in pixels that the image is squashed to, or `None`
+            to leave it as it is.
         channels: Integer, `1` for grey or `3` for red, green and blue.
 
     Returns:
-        A float32 array `(size, size, channels)` of values in [0, 255].
+        A float32 array `(height, width, channels)` of values in [0, 255].
 
     Raises:
         ValueError: If the file is not there, cannot be read, or is not a PNG
@@ -251,8 +252,9 @@ def read_image(path, size, channels):
     except Exception as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"{path}: cannot be read: {reason}") from None
-    image = image.resize((size, size), pillow.Resampling.BILINEAR)
-    return np.asarray(image, "float32").reshape(size, size, channels)
+    if size is not None:
+        image = image.resize((size, size), pillow.Resampling.BILINEAR)
+    return np.asarray(image, "float32").reshape(*image.size[::-1], channels)
 
 
 def require(module, extra="data"):

@@ -42,3 +42,31 @@ def _remove(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def check_is_file(path, argument):
+    """Raises unless there is a file at the path, not a folder or a pipe.
+
+    Args:
+        path: String or path.
+        argument: String, what the user calls it.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path.
+        ValueError: If there is something else.
+
+    Example:
+
+    >>> keras_nfnets.files.check_is_file("f0.safetensors", "weights")
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"`{argument}` must be a file that is there. "
+            f"Received: {argument}={str(path)!r}"
+        )
+    if not path.is_file():
+        raise ValueError(
+            f"`{argument}` must be a file, not a folder or another thing. "
+            f"Received: {argument}={str(path)!r}"
+        )

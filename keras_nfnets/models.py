@@ -1,7 +1,5 @@
 """One functional-API loop for every network of the table."""
 
-from pathlib import Path
-
 import keras
 
 from keras_nfnets import weight_files
@@ -14,6 +12,7 @@ from keras_nfnets.plan import (
     resolve_variant,
     settings,
 )
+from keras_nfnets.published import fetch
 from keras_nfnets.training import AGCModel
 
 
@@ -28,6 +27,7 @@ def NFNet(
     stochastic_depth=0.0,
     pooling=None,
     name=None,
+    features=False,
 ):
     """Builds a normalizer-free network as a functional `AGCModel`.
 
@@ -37,10 +37,11 @@ def NFNet(
         variant: String, a key of `VARIANTS`, or a `Variant`.
         include_top: Boolean, whether the model ends in a classifier. Defaults
             to `True`.
-        weights: String, path of a file of the same network, or `None` for
-            fresh weights: ours (`.weights.h5`, `.keras`), the papers'
-            (`.npz`) or timm's (`.safetensors`). A classifier of another size
-            stays fresh, with a warning. Defaults to `None`.
+        weights: String, `"imagenet"` for the published weights, which are
+            downloaded once; or the path of a file of the same network: ours
+            (`.weights.h5`, `.keras`), the papers' (`.npz`) or timm's
+            (`.safetensors`); or `None` for fresh weights. A classifier of
+            another size stays fresh, with a warning. Defaults to `None`.
         input_shape: Tuple `(height, width, channels)` in pixels, `None` for a
             side that may vary. Defaults to `(None, None, 3)`.
         classes: Integer, number of classes. Defaults to `1000`.
@@ -55,6 +56,9 @@ def NFNet(
             top returns, and how one with a top pools (`None` is `"avg"`
             there). Defaults to `None`.
         name: String, the model's name. Defaults to the variant's name.
+        features: Boolean, whether the model returns what stem and stages give
+            in place of a head, for detection and segmentation. The arguments
+            of the head then mean nothing. Defaults to `False`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -62,14 +66,18 @@ def NFNet(
     Output shape:
         `(batch, classes)`; without the top `(batch, features)`, or
         `(batch, ceil(height / 32), ceil(width / 32), features)` without
-        pooling too.
+        pooling too. With `features` a dictionary from `"stem"`, `"stage1"` ..
+        `"stage4"` to `(batch, ceil(height / stride), ceil(width / stride),
+        channels)`, see `feature_strides`.
 
     Raises:
         ValueError: If `variant` is unknown, `input_shape` is not three sizes
             of which a known side is at least 32 pixels, a rate is outside
             [0, 1), or `keras.config.image_data_format()` is
-            `"channels_first"`.
+            `"channels_first"`; or if `weights` is not a file of this network,
+            or `"imagenet"` for one that nobody published.
         FileNotFoundError: If `weights` names a file that is not there.
+        OSError: If published weights cannot be fetched or kept.
 
     Example:
 
@@ -84,7 +92,29 @@ def NFNet(
     dropout = variant.dropout if dropout is None else dropout
     _check_rate("dropout", dropout)
 
+    if weights == "imagenet":
+        weights = fetch(variant_name)
     inputs = keras.Input(input_shape)
+    outputs = _features(variant, inputs, stochastic_depth)
+    if not features:
+        outputs = Head(
+            variant.head_width,
+            classes=classes if include_top else None,
+            pooling=pooling or "avg" if include_top else pooling,
+            dropout=dropout,
+            classifier_activation=classifier_activation,
+            classifier_std=variant.classifier_std,
+            name="head",
+            **settings(variant),
+        )(outputs[f"stage{len(variant.depths)}"])
+    model = AGCModel(inputs, outputs, name=name or variant_name)
+    if weights is not None:
+        weight_files.load(model, weights)
+    return model
+
+
+def _features(variant, inputs, stochastic_depth):
+    """Returns what stem and stages give, by name."""
     x = Stem(
         variant.stem_widths,
         variant.stem_strides,
@@ -93,41 +123,12 @@ def NFNet(
         name="stem",
         **settings(variant),
     )(inputs)
+    outputs = {"stem": x}
     for arguments in block_arguments(variant, stochastic_depth):
         x = NFBlock(**arguments)(x)
-    outputs = Head(
-        variant.head_width,
-        classes=classes if include_top else None,
-        pooling=pooling or "avg" if include_top else pooling,
-        dropout=dropout,
-        classifier_activation=classifier_activation,
-        classifier_std=variant.classifier_std,
-        name="head",
-        **settings(variant),
-    )(x)
-    model = AGCModel(inputs, outputs, name=name or variant_name)
-    if weights is not None:
-        _load(model, weights)
-    return model
-
-
-def preprocess_input(x):
-    """Normalizes images as the published networks expect them.
-
-    Args:
-        x: Tensor or array of RGB values in [0, 255].
-
-    Returns:
-        A tensor of the same shape: ImageNet's mean subtracted and its
-        standard deviation divided out, per channel.
-
-    Example:
-
-    >>> y = model(keras_nfnets.preprocess_input(images))
-    """
-    mean = keras.ops.convert_to_tensor([123.675, 116.28, 103.53])
-    std = keras.ops.convert_to_tensor([58.395, 57.12, 57.375])
-    return (keras.ops.cast(x, "float32") - mean) / std
+        stage, _, _ = arguments["name"].partition("_")
+        outputs[stage] = x
+    return outputs
 
 
 def _check_input(input_shape):
@@ -152,11 +153,3 @@ def _check_input(input_shape):
 def _check_rate(name, rate):
     if not 0 <= rate < 1:
         raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={rate}")
-
-
-def _load(model, weights):
-    if not Path(weights).is_file():
-        raise FileNotFoundError(
-            f"`weights` must be the path of a file. Received: {weights!r}"
-        )
-    weight_files.load(model, weights)

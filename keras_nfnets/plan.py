@@ -36,6 +36,33 @@ def settings(variant):
     )
 
 
+def feature_strides(variant):
+    """Returns by how much an image is smaller after the stem and each stage.
+
+    Args:
+        variant: String, a key of `VARIANTS`, or a `Variant`.
+
+    Returns:
+        A dictionary from the keys of `NFNet(variant, features=True)`'s
+        outputs to integers, in pixels.
+
+    Raises:
+        ValueError: If `variant` is unknown.
+
+    Example:
+
+    >>> keras_nfnets.feature_strides("nfnet_f0")
+    {'stem': 4, 'stage1': 4, 'stage2': 8, 'stage3': 16, 'stage4': 32}
+    """
+    variant, _ = resolve_variant(variant)
+    stride = math.prod(variant.stem_strides) * (2 if variant.stem_pool else 1)
+    strides = {"stem": stride}
+    for stage, own in enumerate(variant.strides):
+        stride *= own
+        strides[f"stage{stage + 1}"] = stride
+    return strides
+
+
 def block_arguments(variant, stochastic_depth=0.0):
     """Yields the arguments of every `NFBlock` of a network, in order.
 

@@ -128,7 +128,7 @@ def _last_leaf(layer):
 
 
 def _excluded(model, exclude):
-    variables = model.trainable_variables
+    variables = model.weights  # some of them may be frozen
     if isinstance(exclude, str) and exclude == "classifier":
         return {id(v) for v in classifier_kernels(model)}
     if callable(exclude):
@@ -141,7 +141,7 @@ def _excluded(model, exclude):
         matches = {id(v) for v in variables if rule(v)}
         if not matches:
             raise ValueError(
-                "`exclude` must match at least one trainable variable. "
+                "`exclude` must match at least one of the model's weights. "
                 f"Received: exclude={name!r}, which matches none of "
                 f"{[v.path for v in variables][:8]}, ..."
             )

@@ -58,6 +58,13 @@ class Variant:
         dropout: Float, rate before the classifier in the published recipe.
         train_size: Integer, side of a training image in pixels.
         test_size: Integer, side of a test image in pixels.
+        test_crop: Float, that side as a share of the one that an image is
+            resized to before it is cropped, or `None` for 32 pixels less.
+        test_squash: Boolean, whether that resizing squashes an image to a
+            square or keeps its aspect ratio.
+        pixel_mean: Tuple of floats, taken from each channel of an image with
+            values in [0, 255].
+        pixel_std: Tuple of floats, by which each channel is divided then.
 
     Example:
 
@@ -96,6 +103,10 @@ class Variant:
     dropout: float = 0.2
     train_size: int = 192
     test_size: int = 256
+    test_crop: float | None = None
+    test_squash: bool = True
+    pixel_mean: tuple = (123.675, 116.28, 103.53)
+    pixel_std: tuple = (58.395, 57.12, 57.375)
 
 
 def _rows(base, columns, rows):
@@ -221,14 +232,21 @@ VARIANTS |= {
 # another one of that name, timm's is called `<name>_timm` here.
 _TIMM = dict(divisor=8, epsilon=1e-5, epsilon_rule="add", activation="gelu_erf")
 _TIMM_OWN = dict(
-    padding="symmetric", gamma_in_kernel=True, use_skip_gain=False, dropout=0.0
+    padding="symmetric",
+    gamma_in_kernel=True,
+    use_skip_gain=False,
+    dropout=0.0,
+    test_crop=0.9,
+    test_squash=False,
 )
 
 # The papers' weights as timm runs them: the published networks but for the
 # standardization's epsilon and the GELU.
 VARIANTS |= {
-    f"dm_nfnet_f{i}": replace(VARIANTS[f"nfnet_f{i}"], **_TIMM)
-    for i in range(7)
+    f"dm_nfnet_f{i}": replace(
+        VARIANTS[f"nfnet_f{i}"], **_TIMM, test_crop=test_crop
+    )
+    for i, test_crop in enumerate((0.9, 0.91, 0.92, 0.94, 0.951, 0.954, 0.956))
 }
 VARIANTS |= {
     f"nfnet_f{i}_timm": replace(VARIANTS[f"nfnet_f{i}"], **(_TIMM | _TIMM_OWN))
@@ -242,6 +260,7 @@ _LIGHT = replace(
     group_widths=(64,) * 4,
     se_ratio=0.25,
     activation="silu",
+    test_crop=1.0,
 )
 VARIANTS |= _rows(
     _LIGHT,
@@ -254,7 +273,7 @@ VARIANTS |= _rows(
         "eca_nfnet_l3": ((4, 8, 24, 12), 3072, "eca", 352, 448),
     },
 )
-# timm's small one for tests; its images have mean and deviation 0.5.
+# timm's small one for tests.
 VARIANTS["test_nfnet"] = replace(
     _LIGHT,
     depths=(1, 1, 1, 1),
@@ -263,6 +282,9 @@ VARIANTS["test_nfnet"] = replace(
     group_widths=(8,) * 4,
     train_size=160,
     test_size=160,
+    test_crop=0.95,
+    pixel_mean=(127.5,) * 3,
+    pixel_std=(127.5,) * 3,
 )
 
 _RESNET_TIMM = replace(
@@ -273,17 +295,17 @@ _RESNET_TIMM = replace(
 )
 VARIANTS |= _rows(
     _RESNET_TIMM,
-    ("depths", "attention", "train_size", "test_size"),
+    ("depths", "attention", "train_size", "test_size", "test_crop"),
     {
-        "nf_resnet26_timm": ((2, 2, 2, 2), None, 224, 224),
-        "nf_resnet50_timm": ((3, 4, 6, 3), None, 256, 288),
-        "nf_resnet101_timm": ((3, 4, 23, 3), None, 224, 224),
-        "nf_seresnet26": ((2, 2, 2, 2), "se", 224, 224),
-        "nf_seresnet50": ((3, 4, 6, 3), "se", 224, 224),
-        "nf_seresnet101": ((3, 4, 23, 3), "se", 224, 224),
-        "nf_ecaresnet26": ((2, 2, 2, 2), "eca", 224, 224),
-        "nf_ecaresnet50": ((3, 4, 6, 3), "eca", 224, 224),
-        "nf_ecaresnet101": ((3, 4, 23, 3), "eca", 224, 224),
+        "nf_resnet26_timm": ((2, 2, 2, 2), None, 224, 224, 0.9),
+        "nf_resnet50_timm": ((3, 4, 6, 3), None, 256, 288, 0.94),
+        "nf_resnet101_timm": ((3, 4, 23, 3), None, 224, 224, 0.9),
+        "nf_seresnet26": ((2, 2, 2, 2), "se", 224, 224, 0.9),
+        "nf_seresnet50": ((3, 4, 6, 3), "se", 224, 224, 0.9),
+        "nf_seresnet101": ((3, 4, 23, 3), "se", 224, 224, 0.9),
+        "nf_ecaresnet26": ((2, 2, 2, 2), "eca", 224, 224, 0.9),
+        "nf_ecaresnet50": ((3, 4, 6, 3), "eca", 224, 224, 0.9),
+        "nf_ecaresnet101": ((3, 4, 23, 3), "eca", 224, 224, 0.9),
     },
 )
 

@@ -1,29 +1,30 @@
 """Weight files, ours and other people's, by what their names end in."""
 
+import contextlib
 import math
 import re
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import safetensors.numpy
 
-from keras_nfnets import haiku_files
+from keras_nfnets import haiku_files, keras_files
 from keras_nfnets.complexity import complexity
-from keras_nfnets.files import replacing
+from keras_nfnets.files import check_is_file, replacing
 from keras_nfnets.variants import VARIANTS
 from keras_nfnets.weights import assign, collect, haiku_slots, timm_slots
 
-OURS = (".weights.h5", ".keras")
-# The classifier's arrays by the papers' names and by timm's.
-_CLASSIFIER = r"/~/linear::[wb]$|^head\.fc\."
+# What a model may do without, by the papers' names and by timm's.
+_CLASSIFIER = r"^[^/]+/~/linear::[wb]$|^head\.fc\."
+_HEAD = rf"{_CLASSIFIER}|^[^/]+/~/final_conv::|^final_conv\."
 
 
 def load(model, path):
     """Reads a weight file of any known kind into a model.
 
-    A file of the papers or of timm gives a model without its top what that
-    has; a classifier with another number of classes is left fresh, with a
-    warning.
+    A model without its classifier, or of features, takes what it has. A
+    classifier with another number of classes is left fresh, with a warning.
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
@@ -32,7 +33,7 @@ def load(model, path):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of no known kind, or is not of this
+        ValueError: If the file is of no known kind, damaged, or not of this
             network; the message says of which it may be.
 
     Example:
@@ -40,16 +41,69 @@ def load(model, path):
     >>> model = keras_nfnets.NFNet("nfnet_f0")
     >>> keras_nfnets.weight_files.load(model, "F0_haiku.npz")
     """
-    if str(path).endswith(OURS):
-        model.load_weights(path)
+    check_is_file(path, "weights")
+    if str(path).endswith(keras_files.ENDINGS):
+        _load_own(model, path)
     else:
         load_arrays(model, read(path))
+
+
+def _load_own(model, path):
+    ours = {v.path: tuple(v.shape) for v in model.weights}
+    stored = keras_files.shapes(path)
+    theirs = {
+        name: shape
+        for name, shape in stored.items()
+        if not name.startswith(_parts_without(ours))
+    }
+    fresh = (
+        "head/classifier/bias" in ours
+        and _classes(stored) is not None
+        and ours["head/classifier/bias"] != (_classes(stored),)
+    )
+    if Counter(_shapes(theirs, fresh)) != Counter(_shapes(ours, fresh)):
+        raise ValueError(
+            "`weights` must be of the same network: the arrays in "
+            f"{str(path)!r} have other shapes.{_hint(stored)}"
+        )
+    classifier = model.get_layer("head").classifier if fresh else None
+    with _left_alone(classifier):
+        model.load_weights(path)
+    if fresh:
+        _warn_of_classes(_classes(stored))
+
+
+def _parts_without(ours):
+    """Returns the starts of the names of what a model does without."""
+    parts = ("head/classifier/", "head/conv/")
+    return tuple(p for p in parts if not any(n.startswith(p) for n in ours))
+
+
+def _shapes(shapes, fresh):
+    return (
+        shape
+        for name, shape in shapes.items()
+        if not (fresh and name.startswith("head/classifier/"))
+    )
+
+
+@contextlib.contextmanager
+def _left_alone(layer):
+    """While open, Keras's loading leaves the layer's weights as they are."""
+    if layer is None:
+        yield
+        return
+    layer.load_own_variables = lambda store: None
+    try:
+        yield
+    finally:
+        del layer.load_own_variables
 
 
 def load_arrays(model, arrays):
     """As `load`, from a dictionary of the papers' or timm's arrays."""
     slots = slots_for(model, arrays)
-    apart = [name for name in arrays if re.search(_CLASSIFIER, name)]
+    apart = [name for name in arrays if re.search(_HEAD, name)]
     fresh = [
         n for n in apart if n in slots and _has_other_classes(n, slots, arrays)
     ]
@@ -59,15 +113,18 @@ def load_arrays(model, arrays):
     try:
         assign(slots, rest)
     except ValueError as error:
-        names = fitting_variants(arrays)
-        hint = f" The file may be of: {', '.join(names)}." if names else ""
-        raise ValueError(f"{error}.{hint}") from None
+        shapes = {name: array.shape for name, array in arrays.items()}
+        raise ValueError(f"{error}.{_hint(shapes)}") from None
     if fresh:
-        warnings.warn(
-            "The classifier stays fresh: the file's has "
-            f"{classes_of(arrays)} classes and the model's another number.",
-            stacklevel=2,
-        )
+        _warn_of_classes(classes_of(arrays))
+
+
+def _warn_of_classes(classes):
+    warnings.warn(
+        f"The classifier stays fresh: the file's has {classes} classes and "
+        "the model's another number.",
+        stacklevel=4,
+    )
 
 
 def _has_other_classes(name, slots, arrays):
@@ -104,15 +161,17 @@ def read(path):
     >>> arrays = read("F0_haiku.npz")
     """
     path = Path(path)
+    check_is_file(path, "path")
     if path.suffix == ".npz":
         return haiku_files.read(path)
     if path.suffix != ".safetensors":
         raise ValueError(
-            "`path` must end in .weights.h5, .keras, .npz or .safetensors. "
+            "`path` must end in .weights.h5, .keras, .npz or .safetensors; "
+            "tools/convert_weights.py reads .pth too. "
             f"Received: {str(path)!r}"
         )
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {str(path)!r}")
+    with path.open("rb"):
+        pass  # safetensors does not say why it could not
     try:
         return safetensors.numpy.load_file(path)
     except safetensors.SafetensorError as error:
@@ -145,17 +204,72 @@ def write(model, path, root="NFNet"):
         haiku_files.write(path, collect(haiku_slots(model, root)))
     elif path.suffix == ".safetensors":
         with replacing(path) as temporary:
-            safetensors.numpy.save_file(collect(timm_slots(model)), temporary)
+            write_arrays(collect(timm_slots(model)), temporary)
     else:
         raise ValueError(
             f"`path` must end in .npz or .safetensors. Received: {str(path)!r}"
         )
 
 
-def fitting_variants(arrays):
-    """Returns the names of the variants with as many weights as these."""
-    total = sum(array.size for array in arrays.values())
-    classes = classes_of(arrays) or 1000
+def write_arrays(arrays, path):
+    """Writes arrays as safetensors.
+
+    Args:
+        arrays: Dictionary from names to NumPy arrays.
+        path: String or path of the file.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.write_arrays(arrays, "f0.safetensors")
+    """
+    try:
+        safetensors.numpy.save_file(arrays, path)
+    except safetensors.SafetensorError as error:
+        raise OSError(f"{str(path)!r} cannot be written: {error}") from None
+
+
+def classes_in(path):
+    """Returns how many classes a file's classifier has, or `None`.
+
+    Args:
+        path: String or path, as for `load`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of no known kind, or damaged.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.classes_in("F0_haiku.npz")
+    1000
+    """
+    check_is_file(path, "weights")
+    if str(path).endswith(keras_files.ENDINGS):
+        return _classes(keras_files.shapes(path))
+    return classes_of(read(path))
+
+
+def classes_of(arrays):
+    """As `classes_in`, from a dictionary of the papers' or timm's arrays."""
+    return _classes({name: array.shape for name, array in arrays.items()})
+
+
+def fitting_variants(shapes):
+    """Returns the names of the variants with as many weights as these.
+
+    Args:
+        shapes: Dictionary from names, of any source, to tuples.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.fitting_variants({"a": (71489284,)})
+    ['nfnet_f0', 'dm_nfnet_f0']
+    """
+    total = sum(math.prod(shape) for shape in shapes.values())
+    classes = _classes(shapes) or 1000
     return [
         name
         for name in VARIANTS
@@ -163,9 +277,14 @@ def fitting_variants(arrays):
     ]
 
 
-def classes_of(arrays):
-    """Returns how many classes the source's classifier has, if it has one."""
-    for name, array in arrays.items():
-        if re.search(_CLASSIFIER, name) and array.ndim == 1:
-            return array.size
+def _classes(shapes):
+    for name, shape in shapes.items():
+        own = name.startswith("head/classifier/")
+        if (own or re.search(_CLASSIFIER, name)) and len(shape) == 1:
+            return shape[0]
     return None
+
+
+def _hint(shapes):
+    names = fitting_variants(shapes)
+    return f" The file may be of: {', '.join(names)}." if names else ""

@@ -42,16 +42,25 @@ MAY_IMPORT = {
     "units": "agc",
     "training": "agc hooks units",
     "plan": "variants",
-    "models": "layers.block layers.head layers.stem plan training weight_files",
+    "imagenet": "plan",
+    "models": (
+        "layers.block layers.head layers.stem plan published training "
+        "weight_files"
+    ),
     "files": "",
     "haiku_files": "files",
+    "keras_files": "",
     "weights": "",
-    "weight_files": "complexity files haiku_files variants weights",
+    "weight_files": (
+        "complexity files haiku_files keras_files variants weights"
+    ),
+    "published": "weight_files",
     "complexity": "layers.attention plan rounding",
     "data": "",
     "runs": "agc data files",
     "callbacks": "files",
     "export": "data files",
+    "inference": "data imagenet models published runs weight_files",
     "cli": "*",
     "__main__": "cli",
     "__init__": "*",

@@ -265,7 +265,8 @@ def test_preprocessing_centres_imagenets_mean():
         (dict(dropout=1.0), r"`dropout` must be in \[0, 1\)"),
         (dict(stochastic_depth=-0.1), "`stochastic_depth` must be in"),
         (dict(pooling="sum"), "`pooling` must be"),
-        (dict(weights="imagenet"), "`weights`"),
+        (dict(weights="imagenet"), "with published weights: nfnet_f0, "),
+        (dict(weights="none.npz"), "`weights` must be a file"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -17,8 +17,10 @@ from keras_nfnets import (
     data,
     export,
     haiku_files,
+    imagenet,
     layers,
     optimizers,
+    published,
     weight_files,
     weights,
 )
@@ -32,8 +34,10 @@ MODULES = (
     data,
     export,
     haiku_files,
+    imagenet,
     layers,
     optimizers,
+    published,
     weight_files,
     weights,
 )

@@ -1,9 +1,12 @@
 """Weight files of the papers and of timm, in and out."""
 
+import contextlib
 import dataclasses
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,6 +120,121 @@ def test_unknown_ending_is_refused(reference, tmp_path):
         _model(reference, weights=path)
 
 
+@pytest.fixture(scope="module")
+def saved(reference, tmp_path_factory):
+    """The model with 10 classes in every kind of file."""
+    folder = tmp_path_factory.mktemp("saved")
+    model = _model(reference, weights=PUBLISHED)
+    model.save_weights(folder / "f.weights.h5")
+    model.compile("sgd", "mse")  # its state is in the file too
+    model.save(folder / "f.keras")
+    weight_files.write(model, folder / "f.npz")
+    weight_files.write(model, folder / "f.safetensors")
+    return folder
+
+
+KINDS = ["f.weights.h5", "f.keras", "f.npz", "f.safetensors"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_knows_its_classes(saved, name):
+    assert weight_files.classes_in(saved / name) == 10
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_keeps_another_classifier_fresh(
+    reference, model, saved, name
+):
+    with pytest.warns(UserWarning, match="stays fresh: the file's has 10 cl"):
+        other = _model(reference, classes=3, weights=saved / name)
+    ours = {v.path: v for v in other.weights}
+    for variable in model.weights:
+        if not variable.path.startswith("head/classifier/"):
+            np.testing.assert_array_equal(ours[variable.path], variable)
+    bias = other.get_layer("head").classifier.bias
+    assert bias.shape == (3,) and not np.any(bias)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_goes_into_a_model_without_its_top(
+    reference, model, saved, name
+):
+    other = _model(reference, include_top=False, weights=saved / name)
+    ours = {v.path: v for v in model.weights}
+    for variable in other.weights:
+        np.testing.assert_array_equal(ours[variable.path], variable)
+
+
+@pytest.mark.parametrize("depths", [(1, 2, 2, 2), (1, 2, 1, 1)])
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_names_the_variant_that_fits(
+    reference, saved, name, depths, monkeypatch
+):
+    variant = variant_of(reference.meta)
+    monkeypatch.setitem(VARIANTS, "the_one", variant)
+    other = dataclasses.replace(variant, depths=depths)
+    with pytest.raises(ValueError, match="may be of: the_one"):
+        keras_nfnets.NFNet(other, classes=10, weights=saved / name)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("what", ["empty", "cut", "text", "other"])
+def test_bad_files_are_named(reference, saved, tmp_path, name, what):
+    other = KINDS[KINDS.index(name) - 1]
+    content = {
+        "empty": b"",
+        "cut": (saved / name).read_bytes()[:5000],
+        "text": b"<!doctype html>" * 99,
+        "other": (saved / other).read_bytes(),
+    }[what]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a") as caught:
+        _model(reference, weights=path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_folder_or_nothing_in_place_of_a_file(reference, tmp_path, name):
+    with pytest.raises(FileNotFoundError, match="`weights` must be a file"):
+        _model(reference, weights=tmp_path / name)
+    (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match="must be a file, not a folder"):
+        _model(reference, weights=tmp_path / name)
+
+
+@contextlib.contextmanager
+def _without_privileges():
+    """Root may read everything, so that it becomes nobody for a while."""
+    root = os.getuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_file_that_may_not_be_read(model, saved, name):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        path = Path(folder, name)
+        path.write_bytes((saved / name).read_bytes())
+        path.chmod(0)
+        with _without_privileges():
+            with pytest.raises(PermissionError, match=name):
+                weight_files.load(model, path)
+
+
+def test_torch_file_is_for_the_tool(reference, tmp_path):
+    path = tmp_path / "f.pth"
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match="convert_weights.py reads .pth"):
+        _model(reference, weights=path)
+
+
 def _convert(*arguments):
     return subprocess.run(
         [sys.executable, ROOT / "tools/convert_weights.py", *arguments],
@@ -130,7 +248,7 @@ def test_tool_converts_out_and_refuses_the_wrong_network(tmp_path):
     pico = keras_nfnets.NFNet("nfnet_pico", classes=7)
     ours, theirs = tmp_path / "ours.weights.h5", tmp_path / "their.safetensors"
     pico.save_weights(ours)
-    options = ["--variant", "nfnet_pico", "--classes", "7", "--to", "timm"]
+    options = ["--variant", "nfnet_pico", "--to", "timm"]
     result = _convert(ours, theirs, *options)
     assert result.returncode == 0, result.stderr
     assert "stages.0.0.conv1.weight" in result.stdout

@@ -12,7 +12,6 @@ unpickling), `.safetensors` or `.pth` (timm), `.weights.h5` or `.keras` (ours).
 import argparse
 import os
 import sys
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -23,11 +22,11 @@ from rich.console import Console  # noqa: E402 (the backend comes first)
 from rich.table import Table  # noqa: E402
 
 import keras_nfnets  # noqa: E402
-from keras_nfnets import weight_files  # noqa: E402
-from keras_nfnets.files import replacing  # noqa: E402
+from keras_nfnets import keras_files, weight_files  # noqa: E402
+from keras_nfnets.files import check_is_file, replacing  # noqa: E402
 
 ENDINGS = {
-    "keras": weight_files.OURS,
+    "keras": keras_files.ENDINGS,
     "timm": (".safetensors",),
     "haiku": (".npz",),
 }
@@ -41,7 +40,7 @@ def main(argv=None):
         _check_destination(options)
         model = _converted(options)
         _write(model, options)
-    except (OSError, ValueError, ImportError, UserWarning) as error:
+    except (OSError, ValueError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     console.print(_mapping(model, options.to, options.root))
@@ -51,27 +50,27 @@ def main(argv=None):
 
 def _converted(options):
     """Returns the model with the source's weights in it."""
-    if str(options.source).endswith(weight_files.OURS):
-        _check_is_file(options.source)
-        model = _model(options, options.classes or 1000)
-        model.load_weights(options.source)
-        return model
-    arrays = _read(options.source)
-    # A fresh classifier would be nobody's weights.
-    warnings.simplefilter("error", UserWarning)
-    model = _model(options, options.classes or weight_files.classes_of(arrays))
-    weight_files.load_arrays(model, arrays)
+    if str(options.source).endswith(keras_files.ENDINGS):
+        model = _model(options.variant, weight_files.classes_in(options.source))
+        weight_files.load(model, options.source)
+    else:
+        arrays = _read(options.source)
+        model = _model(options.variant, weight_files.classes_of(arrays))
+        weight_files.load_arrays(model, arrays)
     return model
 
 
-def _model(options, classes):
-    return keras_nfnets.NFNet(options.variant, classes=classes)
+def _model(variant, classes):
+    """Returns a fresh model, without its top where a file has no classes."""
+    return keras_nfnets.NFNet(
+        variant, include_top=classes is not None, classes=classes or 1000
+    )
 
 
 def _read(path):
     if path.suffix not in TORCH:
         return weight_files.read(path)
-    _check_is_file(path)
+    check_is_file(path, "source")
     import torch
 
     try:
@@ -118,11 +117,6 @@ def _check_destination(options):
         )
 
 
-def _check_is_file(path):
-    if not path.is_file():
-        raise FileNotFoundError(f"`source` must be a file. Received: {path}")
-
-
 def _arguments(argv):
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -138,11 +132,6 @@ def _arguments(argv):
         choices=("NFNet", "NF_ResNet", "NF_RegNet"),
         default="NFNet",
         help="the network's name in a file of the papers (default: NFNet)",
-    )
-    parser.add_argument(
-        "--classes",
-        type=int,
-        help="default: those of the source; 1000 for a file of ours",
     )
     return parser.parse_args(argv)
 

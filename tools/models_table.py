@@ -2,8 +2,8 @@
 
     python tools/models_table.py
 
-Sizes are counted; top-1 on ImageNet and where weights are published are facts
-from the papers and from timm, at the test size.
+Sizes are counted; top-1 on ImageNet is a fact from the papers and from timm,
+at the test size.
 """
 
 import os
@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from keras_nfnets import VARIANTS  # noqa: E402 (the backend comes first)
 from keras_nfnets.complexity import complexity  # noqa: E402
+from keras_nfnets.published import SOURCES  # noqa: E402
 
 BEGIN, END = "<!-- models: begin -->\n", "<!-- models: end -->"
 
@@ -43,7 +44,6 @@ TOP_1 = {
     "nf_regnet_b1_timm": "79.368",
     "test_nfnet": "47.634",
 }
-PAPERS_WEIGHTS = {f"nfnet_f{i}" for i in range(7)}
 
 
 def table():
@@ -70,9 +70,9 @@ def _giga(count):
 
 
 def _weights(name):
-    if name in PAPERS_WEIGHTS:
-        return "papers"
-    return "timm" if name in TOP_1 else ""
+    if name not in SOURCES:
+        return ""
+    return "papers" if SOURCES[name].file.endswith(".npz") else "timm"
 
 
 def updated(text):

@@ -1,0 +1,124 @@
+"""What the published networks expect of images, and call what they see."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_nfnets.plan import resolve_variant
+
+
+def preprocess_input(x, variant="nfnet_f0"):
+    """Normalizes images as the published networks expect them.
+
+    Args:
+        x: Tensor or array of RGB values in [0, 255].
+        variant: String, a key of `VARIANTS`, or a `Variant`. All but
+            `"test_nfnet"` expect the same. Defaults to `"nfnet_f0"`.
+
+    Returns:
+        A float32 tensor of the same shape: ImageNet's mean subtracted and its
+        standard deviation divided out, per channel.
+
+    Example:
+
+    >>> y = model(keras_nfnets.preprocess_input(images))
+    """
+    variant, _ = resolve_variant(variant)
+    mean = ops.convert_to_tensor(variant.pixel_mean, "float32")
+    std = ops.convert_to_tensor(variant.pixel_std, "float32")
+    return (ops.cast(x, "float32") - mean) / std
+
+
+def evaluation_crop(images, variant, size=None):
+    """Resizes and crops images as a variant's top-1 was measured.
+
+    The papers squash an image to a square 32 pixels larger than the crop,
+    without antialiasing. timm antialiases, and keeps the aspect ratio for
+    most of its networks. Both resize bicubically, which may overshoot
+    [0, 255], and PyTorch's kernel without antialiasing differs a little from
+    the others'.
+
+    Args:
+        images: Tensor or array `(..., height, width, channels)` with values
+            in [0, 255].
+        variant: String, a key of `VARIANTS`, or a `Variant`.
+        size: Integer, side of the crop in pixels. Defaults to `None`, the
+            variant's test size.
+
+    Returns:
+        A float32 tensor `(..., size, size, channels)`.
+
+    Raises:
+        ValueError: If `variant` is unknown or `size` is not positive.
+
+    Example:
+
+    >>> x = keras_nfnets.evaluation_crop(photo, "nfnet_f0")
+    >>> y = model(keras_nfnets.preprocess_input(x[None]))
+    """
+    variant, _ = resolve_variant(variant)
+    size = variant.test_size if size is None else size
+    if size < 1:
+        raise ValueError(f"`size` must be positive. Received: size={size}")
+    height, width = _resized(images.shape[-3:-1], variant, size)
+    images = ops.image.resize(
+        ops.cast(images, "float32"),
+        (height, width),
+        interpolation="bicubic",
+        antialias=variant.test_crop is not None,
+        data_format="channels_last",
+    )
+    top, left = (height - size + 1) // 2, (width - size + 1) // 2
+    return images[..., top : top + size, left : left + size, :]
+
+
+def _resized(sides, variant, size):
+    """Returns the height and width to resize to before the crop."""
+    if variant.test_crop is None:
+        target = size + 32
+    else:
+        target = math.floor(size / variant.test_crop)
+    if variant.test_squash:
+        return target, target
+    return tuple(target * side // min(sides) for side in sides)
+
+
+def decode_predictions(y, top=5):
+    """Names the most probable of ImageNet's 1,000 classes.
+
+    The names are Keras's own list, which it downloads at the first call.
+
+    Args:
+        y: Tensor or array `(batch, 1000)` of probabilities.
+        top: Integer, how many classes to name. Defaults to `5`.
+
+    Returns:
+        A list per image of `top` tuples `(WordNet id, name, probability)`,
+        the most probable first.
+
+    Raises:
+        ValueError: If `y` has another shape, or `top` is not from 1 to 1000.
+        ConnectionError: If the names cannot be fetched; the message says what
+            to put where.
+
+    Example:
+
+    >>> keras_nfnets.decode_predictions(model.predict(x), top=1)
+    [[('n02123045', 'tabby', 0.58)]]
+    """
+    y = ops.convert_to_numpy(y)
+    if y.ndim != 2 or y.shape[1] != 1000:
+        raise ValueError(
+            f"`y` must have the shape (batch, 1000). Received: shape={y.shape}"
+        )
+    if not 1 <= top <= 1000:
+        raise ValueError(f"`top` must be from 1 to 1000. Received: top={top}")
+    try:
+        return keras.applications.imagenet_utils.decode_predictions(y, top)
+    except Exception as error:  # Keras raises a bare one
+        raise ConnectionError(
+            f"The names of ImageNet's classes could not be fetched: {error}. "
+            "Where there is no network, put imagenet_class_index.json into "
+            "the folder `models` of Keras's own (~/.keras, or KERAS_HOME)"
+        ) from error

@@ -1,0 +1,115 @@
+"""Naming what image files show, with a run's model or a published one."""
+
+import functools
+
+import keras
+
+from keras_nfnets import weight_files
+from keras_nfnets.data import normalize, read_image
+from keras_nfnets.imagenet import (
+    decode_predictions,
+    evaluation_crop,
+    preprocess_input,
+)
+from keras_nfnets.models import NFNet
+from keras_nfnets.published import fetch
+from keras_nfnets.runs import Run
+
+
+class RunClassifier:
+    """The model of a training run, for image files.
+
+    Args:
+        run: String or path of the run's folder.
+
+    Raises:
+        ValueError: If it is not a run's folder.
+
+    Example:
+
+    >>> RunClassifier("runs/digits").classify("seven.png")
+    ('7', 0.99)
+    """
+
+    def __init__(self, run):
+        run = Run(run)
+        self.config = run.read_config()
+        self.model = keras.models.load_model(run.model)
+
+    def classify(self, path):
+        """Returns the most probable class of an image file, and how probable.
+
+        Args:
+            path: String or path of a PNG or JPEG file.
+
+        Raises:
+            ValueError: If the file cannot be read.
+        """
+        mean, std = self.config["mean"], self.config["std"]
+        image = read_image(path, self.config["settings"].size, len(mean))
+        (row,) = self.model.predict_on_batch(normalize(image[None], mean, std))
+        return self.config["class_names"][row.argmax()], float(row.max())
+
+
+class VariantClassifier:
+    """A variant with weights from a file, for image files.
+
+    Images are cropped as the variant's published top-1 was measured.
+
+    Args:
+        variant: String, a key of `VARIANTS`.
+        weights: String, as for `NFNet`.
+        size: Integer, side of the crop in pixels. Defaults to `None`, the
+            variant's test size.
+
+    Raises:
+        ValueError: If the file is not of this variant, or has no classifier.
+
+    Example:
+
+    >>> photos = VariantClassifier("nfnet_f0", "F0_haiku.npz")
+    >>> photos.classify("cat.jpg")
+    ('tabby', 0.58)
+    """
+
+    def __init__(self, variant, weights, size=None):
+        if weights == "imagenet":
+            weights = fetch(variant)
+        classes = weight_files.classes_in(weights)
+        if classes is None:
+            raise ValueError(
+                "`weights` must be a file with a classifier. "
+                f"Received: weights={str(weights)!r}"
+            )
+        self.variant = variant
+        self.size = size
+        self.model = NFNet(variant, weights=weights, classes=classes)
+
+    def classify(self, path):
+        """Returns the most probable class of an image file, and how probable.
+
+        Its name where it is ImageNet's and the names are at hand; else its
+        number.
+
+        Args:
+            path: String or path of a PNG or JPEG file.
+
+        Raises:
+            ValueError: If the file cannot be read.
+        """
+        image = read_image(path, None, 3)
+        image = evaluation_crop(image, self.variant, self.size)
+        image = preprocess_input(image, self.variant)
+        (row,) = self.model.predict_on_batch(image[None])
+        if len(row) == 1000 and self._names_are_at_hand:
+            (((_, name, probability),),) = decode_predictions(row[None], top=1)
+            return name, float(probability)
+        return f"class {row.argmax()}", float(row.max())
+
+    @functools.cached_property
+    def _names_are_at_hand(self):
+        try:
+            decode_predictions(keras.ops.zeros((1, 1000)))
+        except ConnectionError:
+            return False
+        return True
