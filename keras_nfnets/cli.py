@@ -1,6 +1,7 @@
 """The command line: arguments and calls."""
 
 import argparse
+import contextlib
 import sys
 
 import keras
@@ -114,18 +115,23 @@ def predict(paths, variant=None, weights=None, size=None):
     """Prints file, class and probability for every image that can be read."""
     if (variant is None) != (weights is None):
         raise ValueError("--variant and --weights must be given together")
-    if variant is None:
-        run, *paths = paths
-        classifier = RunClassifier(run)
-    else:
-        classifier = VariantClassifier(variant, weights, size)
-    if not paths:
+    run, *images = [None, *paths] if variant else paths
+    if not images:
         raise ValueError("IMAGE must be given")
+    # Where Keras tells of its downloads.
+    aside = contextlib.redirect_stdout(sys.stderr)
+    with aside:
+        classifier = (
+            VariantClassifier(variant, weights, size)
+            if variant
+            else RunClassifier(run)
+        )
     failed = 0
-    for path in paths:
+    for image in images:
         try:
-            name, probability = classifier.classify(path)
-            print(f"{path}\t{name}\t{probability:.4f}")
+            with aside:
+                name, probability = classifier.classify(image)
+            print(f"{image}\t{name}\t{probability:.4f}")
         except ValueError as error:
             failed += 1
             _complain(f"error: {error}")

@@ -5,12 +5,15 @@ import json
 import keras
 import numpy as np
 import pytest
-from helpers import tiny_variant
+from helpers import BACKEND, tiny_variant
 
 import keras_nfnets
 from keras_nfnets import VARIANTS, cli, weight_files
 
 pytest.importorskip("PIL")
+pytestmark = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="files and words: one backend is enough"
+)
 NAMES = keras.src.applications.imagenet_utils
 
 

@@ -45,7 +45,8 @@ def model(reference):
 
 def test_a_file_as_published_gives_the_papers_logits(model, reference):
     found = evaluate(model, reference["even/x"])
-    assert_outputs(found, reference["even/logits"])
+    # Ten times the float32 noise of the reference.
+    assert_outputs(found, reference["even/logits"], rate=1e-5)
 
 
 @pytest.mark.parametrize("name", ["f.npz", "f.safetensors"])
@@ -134,13 +135,18 @@ def saved(reference, tmp_path_factory):
 
 
 KINDS = ["f.weights.h5", "f.keras", "f.npz", "f.safetensors"]
+once = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="files alone: one backend is enough"
+)
 
 
+@once
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_knows_its_classes(saved, name):
     assert weight_files.classes_in(saved / name) == 10
 
 
+@once
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_keeps_another_classifier_fresh(
     reference, model, saved, name
@@ -155,6 +161,7 @@ def test_every_kind_keeps_another_classifier_fresh(
     assert bias.shape == (3,) and not np.any(bias)
 
 
+@once
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_goes_into_a_model_without_its_top(
     reference, model, saved, name
@@ -165,6 +172,7 @@ def test_every_kind_goes_into_a_model_without_its_top(
         np.testing.assert_array_equal(ours[variable.path], variable)
 
 
+@once
 @pytest.mark.parametrize("depths", [(1, 2, 2, 2), (1, 2, 1, 1)])
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_names_the_variant_that_fits(
@@ -177,6 +185,7 @@ def test_every_kind_names_the_variant_that_fits(
         keras_nfnets.NFNet(other, classes=10, weights=saved / name)
 
 
+@once
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("what", ["empty", "cut", "text", "other"])
 def test_bad_files_are_named(reference, saved, tmp_path, name, what):
@@ -194,6 +203,7 @@ def test_bad_files_are_named(reference, saved, tmp_path, name, what):
     assert str(path) in str(caught.value)
 
 
+@once
 @pytest.mark.parametrize("name", KINDS)
 def test_folder_or_nothing_in_place_of_a_file(reference, tmp_path, name):
     with pytest.raises(FileNotFoundError, match="`weights` must be a file"):
@@ -216,6 +226,7 @@ def _without_privileges():
             os.seteuid(0)
 
 
+@once
 @pytest.mark.parametrize("name", KINDS)
 def test_file_that_may_not_be_read(model, saved, name):
     with tempfile.TemporaryDirectory() as folder:
