@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 
+from keras_nfnets import folding
 from keras_nfnets.data import require
 from keras_nfnets.files import replacing
+from keras_nfnets.folding import fold as fold
 
 
-def export_saved_model(model, path, mean=0.0, std=1.0):
+def export_saved_model(model, path, mean=0.0, std=1.0, fold=True):
     """Writes a TensorFlow SavedModel that takes pixels as they are in files.
 
     `tensorflow` alone loads it; neither Keras nor this library is needed.
@@ -22,6 +24,9 @@ def export_saved_model(model, path, mean=0.0, std=1.0):
             training took from each pixel. Defaults to `0.0`.
         std: Float or sequence of floats, one per channel, what it divided
             by. Defaults to `1.0`.
+        fold: Boolean, whether what runs is the folded model, see `fold`. A
+            layer that folding does not know stays as it is, and so does a
+            subclassed model as a whole. Defaults to `True`.
 
     Input shape:
         Of the endpoint `serve`: `(batch, height, width, channels)`, float32
@@ -50,6 +55,8 @@ def export_saved_model(model, path, mean=0.0, std=1.0):
     mean, std = np.float32(mean), np.float32(std)
     if not np.all(std > 0):
         raise ValueError(f"`std` must be positive. Received: std={std}")
+    if fold and folding.is_functional(model):
+        model = folding.fold(model, keep_unknown=True)
     serving = keras.Sequential(
         [
             keras.Input(model.input_shape[1:]),

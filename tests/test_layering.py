@@ -59,7 +59,15 @@ MAY_IMPORT = {
     "data": "",
     "runs": "agc data files",
     "callbacks": "files",
-    "export": "data files",
+    "folding.scaled": "",
+    "folding.single": "activations convolve folding.scaled layers",
+    "folding.composite": "folding.scaled folding.single layers",
+    "folding.known": "folding.composite folding.single",
+    "folding.graph": (
+        "folding.composite folding.known folding.scaled folding.single"
+    ),
+    "folding": "folding.graph folding.known",
+    "export": "data files folding",
     "inference": "data imagenet models published runs weight_files",
     "cli": "*",
     "__main__": "cli",

@@ -77,7 +77,7 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
     """
 
     kernel_unit_axes = (0, 1)
-    _initializer_argument = "depthwise_initializer"
+    kernel_initializer_argument = "depthwise_initializer"
 
     def _units(self, channels):
         return channels * self.depth_multiplier

@@ -25,16 +25,16 @@ class Standardized:
 
     kernel_unit_axes = None
     # What the convolution calls the initializer of its kernel.
-    _initializer_argument = "kernel_initializer"
+    kernel_initializer_argument = "kernel_initializer"
 
     def __init__(self, *args, **kwargs):
         settings = {
             name: kwargs.pop(name, default)
             for name, default in DEFAULTS.items()
         }
-        if kwargs.get(self._initializer_argument) is None:
+        if kwargs.get(self.kernel_initializer_argument) is None:
             # Of variance 1 / fan_in.
-            kwargs[self._initializer_argument] = (
+            kwargs[self.kernel_initializer_argument] = (
                 keras.initializers.VarianceScaling(
                     1.0, "fan_in", "untruncated_normal"
                 )

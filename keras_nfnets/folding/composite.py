@@ -1,0 +1,133 @@
+"""The rules of folding for the layers that are built of others."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_nfnets import layers
+from keras_nfnets.folding import single
+from keras_nfnets.folding.scaled import Scaled, array
+from keras_nfnets.folding.single import (
+    convolution,
+    dense,
+    efficient_channel_attention,
+    splits_groups,
+    squeeze_excite,
+    vp_activation,
+)
+
+
+def stem(make, layer, x):
+    first, *others = layer.convs
+    x = convolution(make.of(first), first, x)
+    for conv in others:
+        x = vp_activation(make.of(layer.act), layer.act, x)
+        x = convolution(make.of(conv), conv, x)
+    if not layer.pool:
+        return x
+    return Scaled(_max_pool(make.under("pool"), layer.padding, x.tensor))
+
+
+def _max_pool(make, padding, x):
+    if padding == "symmetric":
+        sides = ((0, 0), (1, 1), (1, 1), (0, 0))
+        x = ops.pad(x, sides, constant_values=-math.inf)
+        padding = "valid"
+    return make(keras.layers.MaxPooling2D, x, 3, 2, padding=padding)
+
+
+def nf_block(make, layer, x):
+    inputs = Scaled(make.whole(x))
+    activated = vp_activation(make.of(layer.act_in), layer.act_in, inputs)
+    scale = layer.alpha
+    if layer.use_skip_gain:
+        scale *= float(array(layer.skip_gain.gain))
+    branch = _branch(make, layer, activated, scale)
+    shortcut = _shortcut(make, layer, inputs, activated)
+    tensors = [branch.tensor, shortcut.tensor]
+    return Scaled(make.under("add")(keras.layers.Add, tensors))
+
+
+def _branch(make, layer, x, scale):
+    """Returns the branch times `scale`, which its last layer takes up."""
+
+    def act(x):
+        return vp_activation(make.of(layer.act), layer.act, x)
+
+    def conv(sublayer, x, scale=1.0, parts=1):
+        return convolution(make.of(sublayer), sublayer, x, scale, parts)
+
+    def joined(x):
+        return Scaled(make.of(layer.act).join(x.tensor), x.scale)
+
+    # The groups stay apart from the first convolution to the last spatial one.
+    groups = layer.conv1.groups
+    x = conv(layer.conv0, x, parts=groups if splits_groups(groups) else 1)
+    x = conv(layer.conv1, act(x))
+    if layer.two_convs:
+        x = conv(layer.conv1b, act(x))
+    if not layer.attention:
+        return conv(layer.conv2, joined(act(x)), scale)
+    if layer.attention_inside:
+        x = act(_attend(make, layer, joined(x)))
+        return conv(layer.conv2, x, scale)
+    return _attend(make, layer, conv(layer.conv2, joined(act(x))), scale)
+
+
+def _attend(make, layer, x, scale=1.0):
+    if layer.attention == "eca":
+        rule, attention = efficient_channel_attention, layer.eca
+    else:
+        rule, attention = squeeze_excite, layer.squeeze_excite
+    return rule(make.of(attention), attention, x, scale)
+
+
+def _shortcut(make, layer, inputs, activated):
+    if not layer.projects:
+        return inputs
+    if layer.shortcut == "pool" and layer.strides > 1:
+        pooled = make.of(layer.pool)(
+            keras.layers.AveragePooling2D,
+            activated.tensor,
+            2,
+            layer.strides,
+            padding="same",
+        )
+        activated = Scaled(pooled, activated.scale)
+    conv = layer.conv_shortcut
+    return convolution(make.of(conv), conv, activated)
+
+
+def head(make, layer, x):
+    if layer.conv:
+        x = convolution(make.of(layer.conv), layer.conv, x)
+    x = vp_activation(make.of(layer.act), layer.act, x)
+    if layer.pooling is None:
+        return x
+    pool = {
+        "avg": keras.layers.GlobalAveragePooling2D,
+        "max": keras.layers.GlobalMaxPooling2D,
+    }[layer.pooling]
+    x = Scaled(make.under("pool")(pool, x.tensor), x.scale)
+    if layer.classes is None:
+        return x
+    logits = dense(make.of(layer.classifier), layer.classifier, x).tensor
+    # In float32 under any policy, as the head does.
+    make = make.under("predictions", "float32")
+    return Scaled(
+        make(keras.layers.Activation, logits, layer.classifier_activation)
+    )
+
+
+RULES = {
+    layers.VPActivation: vp_activation,
+    layers.SqueezeExcite: squeeze_excite,
+    layers.EfficientChannelAttention: efficient_channel_attention,
+    layers.StochasticDepth: single.stochastic_depth,
+    layers.SkipGain: single.skip_gain,
+    layers.Stem: stem,
+    layers.NFBlock: nf_block,
+    layers.Head: head,
+    **dict.fromkeys(single.CONVOLUTIONS, single.ws_convolution),
+}

@@ -1,0 +1,198 @@
+"""Walking a model's graph, and putting stock layers in the place of ours."""
+
+import keras
+from keras import tree
+
+from keras_nfnets.folding import single
+from keras_nfnets.folding.composite import RULES
+from keras_nfnets.folding.known import (
+    LINEAR,
+    is_functional,
+    is_stock,
+    operations,
+    our_function,
+    unknown,
+)
+from keras_nfnets.folding.scaled import Maker, Scaled, unique
+
+# Stock layers that do nothing at inference.
+VANISHING = (
+    keras.layers.AlphaDropout,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
+# Stock layers without weights that return a multiple for a multiple.
+HOMOGENEOUS = (
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
+    keras.layers.Flatten,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+)
+
+
+def fold(model, keep_unknown=False):
+    """Returns the model for inference, of stock Keras layers only.
+
+    Kernels are standardized once. Gains, the activations' `gamma` and `beta`,
+    `alpha`, skip gains and the factor of channel attention go into kernels and
+    biases, or into the small gates of the attention. Dropout and stochastic
+    depth vanish. The outputs are the model's, up to float rounding, and so are
+    the dtype policies; kernels are folded in float32.
+
+    What `save` then writes loads wherever Keras is, without this library. The
+    weights are copies; layers without weights are the model's own.
+
+    Args:
+        model: A functional or sequential Keras model: of `NFNet`, or composed
+            of this library's layers and Keras's own.
+        keep_unknown: Boolean, whether a layer that is neither is kept as it
+            is, shared with `model`. Loading a saved model then needs that
+            layer. Defaults to `False`.
+
+    Returns:
+        A `keras.Model` with the inputs and outputs of `model`, not compiled.
+
+    Raises:
+        ValueError: If the model is known by its `call` only (a subclassed
+            model), or has not seen its input shape, or if it has unknown
+            layers and `keep_unknown` is false. All of them are named.
+
+    Example:
+
+    >>> folded = keras_nfnets.export.fold(keras_nfnets.NFNet("nfnet_f0"))
+    >>> folded.save("nfnet_f0_inference.keras")
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
+    """
+    if not is_functional(model):
+        raise ValueError(
+            "`model` must be a functional or built sequential model, since "
+            "what a `call` of its own does is not known. Received: model of "
+            f"class {type(model).__name__}"
+        )
+    names = list(unknown(model))
+    if names and not keep_unknown:
+        raise ValueError(
+            "`model` must consist of this library's layers and Keras's own; "
+            "`keep_unknown=True` keeps others as they are. Received: model "
+            f"with {', '.join(names)}"
+        )
+    return _fold(model, model.name)
+
+
+class _End(keras.layers.Layer):
+    """Stands after a model's outputs, where nothing takes up a scale."""
+
+    def call(self, inputs):
+        return inputs
+
+
+def _fold(model, name):
+    graph = _Graph(model)
+    if isinstance(model, keras.Sequential):
+        inputs = x = keras.Input(
+            batch_shape=model.input_shape, dtype=model.inputs[0].dtype
+        )
+        for layer in model.layers:
+            x = graph.call(layer, x)
+        return keras.Model(inputs, graph.call(_End(), x), name=name)
+    outputs = tree.map_structure(_End(), model.output)
+    # Plain and not compiled, as the clone will be.
+    plain = keras.Model(model.input, outputs, name=name)
+    return keras.models.clone_model(
+        plain, clone_function=lambda layer: layer, call_function=graph.call
+    )
+
+
+class _Graph:
+    """Calls, in the place of a model's layers, those of the folded model."""
+
+    def __init__(self, model):
+        self.taken = {
+            layer.name for layer in operations(model) if _is_shared(layer)
+        }
+        self.copies = {}
+        self.wholes = {}
+
+    def call(self, layer, *args, **kwargs):
+        """Returns a `Scaled`, or tensors, for arguments of both kinds."""
+        first = args[0] if args else kwargs.get("inputs")
+        x = first if isinstance(first, Scaled) else Scaled(first)
+        kind = type(layer)
+        if kind in RULES:
+            return RULES[kind](self._maker(layer), layer, x)
+        if kind in VANISHING and not kwargs.get("training"):
+            return x
+        if kind in HOMOGENEOUS:
+            return Scaled(layer(x.tensor), x.scale)
+        if kind is keras.layers.Activation and our_function(layer):
+            return single.function(self._maker(layer), layer.activation, x)
+        # More weights are those of a quantized or adapted kernel.
+        if kind in LINEAR and len(layer.weights) == 1 + layer.use_bias:
+            return self._linear(layer, x)
+        args, kwargs = tree.map_structure(self._whole, (args, kwargs))
+        if kind is _End:
+            return args[0]
+        return self._call_copy(layer, *args, **kwargs)
+
+    def _maker(self, layer):
+        return Maker(self.taken, layer.name, layer.dtype_policy)
+
+    def _whole(self, x):
+        if not isinstance(x, Scaled):
+            return x
+        key = id(x.tensor), x.scale
+        if key not in self.wholes:
+            make = Maker(self.taken, "rescaled", x.tensor.dtype)
+            # Holds the tensor, so that no other one gets its id.
+            self.wholes[key] = make.whole(x), x.tensor
+        return self.wholes[key][0]
+
+    def _linear(self, layer, x):
+        config = layer.get_config()
+        config["name"] = unique(layer.name, self.taken)
+        function = our_function(layer)
+        if function is not None:
+            config["activation"] = None
+        copy = type(layer).from_config(config)
+        outputs = Scaled(copy(x.tensor))
+        kernel, *others = layer.get_weights()
+        copy.set_weights([kernel * x.scale, *others])
+        make = self._maker(layer).under("activation")
+        return single.function(make, function, outputs)
+
+    def _call_copy(self, layer, *args, **kwargs):
+        if _is_shared(layer):
+            return layer(*args, **kwargs)
+        if id(layer) not in self.copies:
+            self.copies[id(layer)] = self._copy(layer)
+        copy = self.copies[id(layer)]
+        outputs = copy(*args, **kwargs)
+        if not is_functional(layer):
+            copy.set_weights(layer.get_weights())
+            if hasattr(copy, "finalize_state"):
+                copy.finalize_state()  # what Normalization computes with
+        return outputs
+
+    def _copy(self, layer):
+        name = unique(layer.name, self.taken)
+        if is_functional(layer):
+            return _fold(layer, name)
+        return type(layer).from_config(layer.get_config() | {"name": name})
+
+
+def _is_shared(layer):
+    """Whether the folded model has the very layer of the model."""
+    if type(layer) in RULES or is_functional(layer):
+        return False
+    return not is_stock(type(layer)) or not getattr(layer, "weights", None)

@@ -1,0 +1,90 @@
+"""What can be folded: models known by their graph, of layers that are known."""
+
+import keras
+
+from keras_nfnets.folding.composite import RULES
+from keras_nfnets.folding.single import FUNCTIONS
+
+# Stock layers whose first weight takes up what their inputs are multiplied by.
+LINEAR = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv2D,
+)
+
+
+def is_functional(model):
+    """Whether a model is known by its graph: functional, or sequential.
+
+    Args:
+        model: A Keras model or layer.
+
+    Example:
+
+    >>> keras_nfnets.folding.is_functional(keras_nfnets.NFNet("nfnet_pico"))
+    True
+    """
+    call = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
+    return is_stock(call) and (
+        isinstance(model, keras.Function)
+        or (isinstance(model, keras.Sequential) and model.built)
+    )
+
+
+def operations(model):
+    """Returns the layers and operations of a model known by its graph."""
+    if isinstance(model, keras.Sequential):
+        return model.layers
+    return model.operations
+
+
+def unknown(model, prefix=""):
+    """Yields what is in a model that neither we nor a plain Keras can make."""
+    for layer in operations(model):
+        name = f"{prefix}{layer.name}"
+        if is_functional(layer):
+            yield from unknown(layer, f"{name}/")
+        elif not _is_known(layer):
+            yield f"{name} ({type(layer).__name__})"
+
+
+def is_stock(thing):
+    """Whether a class or function is Keras's own."""
+    return thing.__module__.partition(".")[0] == "keras"
+
+
+def our_function(layer):
+    """Returns the activation of ours that a stock layer has, or `None`."""
+    if type(layer) not in (*LINEAR, keras.layers.Activation):
+        return None
+    return layer.activation if layer.activation in FUNCTIONS else None
+
+
+def _is_known(layer):
+    if type(layer) in RULES:
+        names = ("activation", "classifier_activation")
+        functions = (getattr(layer, name, None) for name in names)
+        return all(
+            function in FUNCTIONS or is_stock(function)
+            for function in functions
+            if callable(function)
+        )
+    if not is_stock(type(layer)):
+        return False
+    config = keras.saving.serialize_keras_object(layer)
+    if our_function(layer) is not None:
+        del config["config"]["activation"]
+    return not _names_others(config)
+
+
+def _names_others(config):
+    """Whether a serialized object holds one that is not Keras's."""
+    if isinstance(config, dict):
+        module = config.get("module") if "class_name" in config else None
+        if module is not None and module.partition(".")[0] != "keras":
+            return True
+        config = list(config.values())
+    return isinstance(config, list | tuple) and any(map(_names_others, config))
