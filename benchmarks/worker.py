@@ -5,6 +5,7 @@ it reads with a JSON line of that many durations in seconds. It imports nothing
 but the standard library and NumPy, since every environment runs it.
 """
 
+import argparse
 import json
 import os
 import platform
@@ -13,26 +14,34 @@ import time
 
 import numpy as np
 
-BATCH = 4
-SIZE = 192  # pixels
 CLASSES = 1000
 LEARNING_RATE = 1e-3  # small, so that nobody's loss leaves the usual range
 WARM_UP = 3  # steps; the first one traces and compiles
 
 
-def data():
-    """Returns the batch that every contender trains on."""
+def job():
+    """Returns what the parent process wants done, from the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("task", choices=("train", "infer"))
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--folded", action="store_true")
+    return parser.parse_args()
+
+
+def data(job):
+    """Returns the batch that every contender sees."""
     draw = np.random.default_rng(0)
-    images = draw.normal(size=(BATCH, SIZE, SIZE, 3)).astype("float32")
-    return images, draw.integers(CLASSES, size=BATCH)
+    shape = (job.batch, job.size, job.size, 3)
+    images = draw.normal(size=shape).astype("float32")
+    return images, draw.integers(CLASSES, size=job.batch)
 
 
 def serve(step, parameters, versions, note=""):
     """Answers the parent process until it closes our input.
 
     Args:
-        step: Function that runs one training step to its end and returns the
-            loss.
+        step: Function that runs one step to its end.
         parameters: Integer, the model's number of weights.
         versions: Dictionary, version by name of what the step runs on.
         note: String, what a reader must know about this contender.
@@ -40,10 +49,10 @@ def serve(step, parameters, versions, note=""):
     # Frameworks print to standard output; only answers may reach the parent.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    losses = [float(step()) for _ in range(WARM_UP)]
+    for _ in range(WARM_UP):
+        step()
     about = dict(
         parameters=parameters,
-        first_loss=losses[0],
         versions={"Python": platform.python_version()} | versions,
         note=note,
     )
