@@ -4,7 +4,7 @@
 #   make test        the tests on TensorFlow, then on JAX
 #   make test-torch  the tests on PyTorch
 #   make lint        ruff
-#   make bench       a training step, side by side with other libraries
+#   make bench       training and inference, side by side with other libraries
 
 PYTHON ?= python3
 # Not an extra of the package: it is `tensorflow` without its GPU code, for a
@@ -40,9 +40,9 @@ lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-bench: .venv/installed .venv-kecam/installed
-	.venv/bin/python benchmarks/train_step.py \
-		--out benchmarks/RESULTS.md
+bench: .venv/installed .venv-kecam/installed .venv-timm/installed
+	.venv/bin/python benchmarks/train_step.py --out benchmarks/RESULTS.md
+	.venv/bin/python benchmarks/inference.py --out benchmarks/INFERENCE.md
 
 # The stamp is written last, so a failed install is tried again.
 .venv/installed: pyproject.toml constraints.txt
@@ -65,4 +65,10 @@ bench: .venv/installed .venv-kecam/installed
 	@echo "Installing into .venv-kecam: one to three minutes, once"
 	$(PYTHON) -m venv .venv-kecam
 	.venv-kecam/bin/python $(PIP_INSTALL) --no-deps -r $<
+	touch $@
+
+.venv-timm/installed: benchmarks/requirements-timm.txt
+	@echo "Installing into .venv-timm: one to three minutes, once"
+	$(PYTHON) -m venv .venv-timm
+	.venv-timm/bin/python $(PIP_INSTALL) -r $<
 	touch $@

@@ -16,6 +16,10 @@ import numpy as np
 
 CLASSES = 1000
 LEARNING_RATE = 1e-3  # small, so that nobody's loss leaves the usual range
+# Frameworks print to standard output, some of them on import; only answers may
+# reach the parent.
+ANSWERS = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 WARM_UP = 3  # steps; the first one traces and compiles
 
 
@@ -46,9 +50,6 @@ def serve(step, parameters, versions, note=""):
         versions: Dictionary, version by name of what the step runs on.
         note: String, what a reader must know about this contender.
     """
-    # Frameworks print to standard output; only answers may reach the parent.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     for _ in range(WARM_UP):
         step()
     about = dict(
@@ -56,10 +57,10 @@ def serve(step, parameters, versions, note=""):
         versions={"Python": platform.python_version()} | versions,
         note=note,
     )
-    print(json.dumps(about), file=answers, flush=True)
+    print(json.dumps(about), file=ANSWERS, flush=True)
     for line in sys.stdin:
         seconds = [_timed(step) for _ in range(int(line))]
-        print(json.dumps(seconds), file=answers, flush=True)
+        print(json.dumps(seconds), file=ANSWERS, flush=True)
 
 
 def _timed(step):

@@ -6,6 +6,7 @@ function, and XLA's gradient of it is slow on a CPU. TensorFlow's own gradient
 kernels are slow there as well.
 """
 
+import contextlib
 import functools
 
 import keras
@@ -115,17 +116,42 @@ def _conv_with_own_gradient(inputs, kernel):
     return convolve(inputs, kernel, padding="same"), gradient
 
 
-@functools.cache
+# The kind of device to trace for, where it is not one of this machine's.
+_target = None
+
+
+@contextlib.contextmanager
+def tracing_for(kind):
+    """While open, convolutions are traced as this kind of device runs them.
+
+    For programs that are compiled here and run elsewhere.
+
+    Args:
+        kind: String, such as `"tpu"`.
+    """
+    global _target
+    previous, _target = _target, kind
+    try:
+        yield
+    finally:
+        _target = previous
+
+
 def _device():
     """Returns the backend and the kind of device that it computes on."""
     backend = keras.backend.backend()
+    return backend, _target or _device_here(backend)
+
+
+@functools.cache
+def _device_here(backend):
     if backend == "tensorflow":
         import tensorflow as tf
 
         kinds = {d.device_type for d in tf.config.list_logical_devices()}
-        return backend, (kinds & {"GPU", "TPU"} or {"CPU"}).pop().lower()
+        return (kinds & {"GPU", "TPU"} or {"CPU"}).pop().lower()
     if backend == "jax":
         import jax
 
-        return backend, jax.default_backend()
-    return backend, "unknown"
+        return jax.default_backend()
+    return "unknown"

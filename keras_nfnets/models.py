@@ -28,6 +28,7 @@ def NFNet(
     pooling=None,
     name=None,
     features=False,
+    remat=False,
 ):
     """Builds a normalizer-free network as a functional `AGCModel`.
 
@@ -59,6 +60,9 @@ def NFNet(
         features: Boolean, whether the model returns what stem and stages give
             in place of a head, for detection and segmentation. The arguments
             of the head then mean nothing. Defaults to `False`.
+        remat: Boolean, whether training computes each block again for its
+            gradient rather than keep what is inside it: less memory, more
+            time. Defaults to `False`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -95,7 +99,7 @@ def NFNet(
     if weights == "imagenet":
         weights = fetch(variant_name)
     inputs = keras.Input(input_shape)
-    outputs = _features(variant, inputs, stochastic_depth)
+    outputs = _features(variant, inputs, stochastic_depth, remat)
     if not features:
         outputs = Head(
             variant.head_width,
@@ -113,7 +117,7 @@ def NFNet(
     return model
 
 
-def _features(variant, inputs, stochastic_depth):
+def _features(variant, inputs, stochastic_depth, remat):
     """Returns what stem and stages give, by name."""
     x = Stem(
         variant.stem_widths,
@@ -125,7 +129,7 @@ def _features(variant, inputs, stochastic_depth):
     )(inputs)
     outputs = {"stem": x}
     for arguments in block_arguments(variant, stochastic_depth):
-        x = NFBlock(**arguments)(x)
+        x = NFBlock(**arguments, remat=remat)(x)
         stage, _, _ = arguments["name"].partition("_")
         outputs[stage] = x
     return outputs

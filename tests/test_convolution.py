@@ -131,6 +131,14 @@ def test_few_groups_split_on_a_cpu_and_many_do_not():
     assert not convolve.splits_groups(100)
 
 
+def test_groups_stay_whole_in_a_program_for_another_device():
+    before = convolve._device()
+    with convolve.tracing_for("tpu"):
+        assert convolve._device() == (BACKEND, "tpu")
+        assert not convolve.splits_groups(8)
+    assert convolve._device() == before
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's CPU")
 @pytest.mark.parametrize(
     "kernel_size, size",

@@ -57,6 +57,9 @@ class NFBlock(Composite):
             Defaults to `True`.
         stochastic_depth: Float in [0, 1), rate of dropping a sample's branch.
             Defaults to `0.0`.
+        remat: Boolean, whether training computes the block again for its
+            gradient, by `keras.remat`, rather than keep what is inside it.
+            Defaults to `False`.
         **kwargs: Settings that stem, block and head share, and those of
             `keras.layers.Layer`. `activation`: string, a name in
             `keras_nfnets.activations.GAMMA`, by default `"gelu"`. `padding`
@@ -103,6 +106,7 @@ class NFBlock(Composite):
         shortcut="pool",
         use_skip_gain=True,
         stochastic_depth=0.0,
+        remat=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -124,6 +128,7 @@ class NFBlock(Composite):
         self.shortcut = shortcut
         self.use_skip_gain = use_skip_gain
         self.stochastic_depth = stochastic_depth
+        self.remat = remat
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -210,11 +215,18 @@ class NFBlock(Composite):
             self.skip_gain.build(outer)
 
     def call(self, inputs, training=False):
+        # What is drawn at random stays outside: it must not be drawn again.
+        halves = keras.remat(self.halves) if self.remat else self.halves
+        branch, shortcut = halves(inputs)
+        return self.drop(branch, training=training) + shortcut
+
+    def halves(self, inputs):
+        """Returns the scaled branch, and what it is added to."""
         activated = self.act_in(inputs)
-        x = self.drop(self.residual(activated), training=training)
+        x = self.residual(activated)
         if self.use_skip_gain:
             x = self.skip_gain(x)
-        return x * self.alpha + self.shortcut_of(inputs, activated)
+        return x * self.alpha, self.shortcut_of(inputs, activated)
 
     def residual(self, activated):
         """Returns the branch up to its attention."""
@@ -267,6 +279,7 @@ class NFBlock(Composite):
             shortcut=self.shortcut,
             use_skip_gain=self.use_skip_gain,
             stochastic_depth=self.stochastic_depth,
+            remat=self.remat,
         )
         return config
 

@@ -1,0 +1,72 @@
+"""Rematerialized blocks compute the same, and save and load as such."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import gradients, tiny_variant, weighted_sum
+
+import keras_nfnets
+from keras_nfnets.layers import NFBlock
+
+
+def block(remat):
+    keras.utils.set_random_seed(0)
+    layer = NFBlock(16, 2, group_width=4, remat=remat)
+    layer.build((None, 8, 8, 8))
+    layer.skip_gain.gain.assign(0.5)
+    return layer
+
+
+def test_gradients_are_those_of_the_block_that_keeps_everything():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(2, 8, 8, 8)).astype("float32")
+    loss = weighted_sum(rng.normal(size=(2, 4, 4, 16)).astype("float32"))
+    layers = block(False), block(True)
+    plain, again = (gradients(layer, inputs, loss) for layer in layers)
+    # The same operations, which another compilation rounds otherwise.
+    for one, other in zip(plain[:2], again[:2], strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
+    for v, w in zip(*(x.trainable_variables for x in layers), strict=True):
+        np.testing.assert_allclose(
+            again[2][id(w)], plain[2][id(v)], rtol=1e-5, atol=1e-5
+        )
+
+
+def trained(data, remat):
+    """The weights of a small network with stochastic depth, after training."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 8))
+    layer = NFBlock(8, group_width=4, stochastic_depth=0.5, remat=remat)
+    x = keras.layers.GlobalAveragePooling2D()(layer(inputs))
+    model = keras_nfnets.AGCModel(inputs, keras.layers.Dense(3)(x))
+    layer.skip_gain.gain.assign(0.5)
+    model.compile("sgd", "mse", agc=None)
+    model.fit(*data, batch_size=4, epochs=2, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+def test_training_ends_at_the_same_weights():
+    """What is computed again has to drop the same samples."""
+    rng = np.random.default_rng(0)
+    shapes = (8, 8, 8, 8), (8, 3)
+    data = [rng.normal(size=shape).astype("float32") for shape in shapes]
+    pairs = zip(trained(data, False), trained(data, True), strict=True)
+    for plain, again in pairs:
+        np.testing.assert_allclose(again, plain, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_saving(remat, tmp_path):
+    model = keras_nfnets.NFNet(
+        tiny_variant(), input_shape=(32, 32, 3), classes=3, remat=remat
+    )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    blocks = [x for x in loaded.layers if isinstance(x, NFBlock)]
+    assert [x.remat for x in blocks] == [remat] * 4
+    inputs = np.ones((1, 32, 32, 3), "float32")
+    np.testing.assert_allclose(
+        loaded.predict_on_batch(inputs),
+        model.predict_on_batch(inputs),
+        rtol=1e-5,
+    )
