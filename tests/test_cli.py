@@ -345,6 +345,9 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.1)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="signals know no backend"
+)
 def test_ctrl_c_leaves_a_model_that_loads(tmp_path):
     """A signal, as the terminal sends it, to a process of its own."""
     run = Run(tmp_path / "run")
