@@ -88,19 +88,19 @@ class Worker:
         return json.loads(line)
 
 
-def measure(names, pythons, rounds, steps, job):
+def measure(options, job):
     """Measures contenders in turn.
 
     Args:
-        names: Keys of `CONTENDERS`.
-        pythons: Dictionary of interpreters to use in place of their own.
-        rounds: Integer.
-        steps: Integer, steps of each contender in a round.
+        options: As the function `options` returns it.
         job: List of strings, the arguments of every worker.
 
     Returns:
         By name, what each worker says of itself, and its rounds of seconds.
     """
+    names, rounds = options.only, options.rounds
+    # Interpreters to use in place of an environment's own.
+    pythons = dict(pair.split("=", 1) for pair in options.python)
     workers = {}
     for name in names:
         contender = CONTENDERS[name]
@@ -110,7 +110,7 @@ def measure(names, pythons, rounds, steps, job):
     seconds = {name: [] for name in names}
     for number in range(rounds):
         for name in names if number % 2 == 0 else reversed(names):
-            seconds[name].append(workers[name].run(steps))
+            seconds[name].append(workers[name].run(options.steps))
         turn = {n: statistics.median(s[-1]) for n, s in seconds.items()}
         print(
             f"round {number + 1} of {rounds}:",
@@ -160,13 +160,13 @@ def ratio(own, baseline):
     return f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def conditions(rounds, steps):
+def conditions(options):
     """Returns the lines that say how and where a table came about."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return [
         f"{datetime.date.today()}, {cores} CPU cores, {memory:.0f} GiB of "
-        f"memory, Linux. {rounds} rounds of {steps} steps",
+        f"memory, Linux. {options.rounds} rounds of {options.steps} steps",
         "each, in turn. Seconds are medians over all steps; a ratio is taken "
         "within each round:",
         "median (smallest to largest).",
@@ -190,11 +190,6 @@ def options(text, names, rounds=10, steps=3):
     )
     parser.add_argument("--out", type=pathlib.Path, help="file to write")
     return parser.parse_args()
-
-
-def pythons(options):
-    """Returns the interpreters given by `--python`, by environment."""
-    return dict(pair.split("=", 1) for pair in options.python)
 
 
 def publish(lines, out):

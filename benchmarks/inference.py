@@ -18,15 +18,11 @@ def main():
         f"At {SIZE} px, float32, 1000 classes, on fixed data: "
         "`predict_on_batch`, or PyTorch's eager",
         "mode without gradients.",
-        *contest.conditions(options.rounds, options.steps),
+        *contest.conditions(options),
     ]
     for batch in BATCHES:
         abouts, seconds = contest.measure(
-            options.only,
-            contest.pythons(options),
-            options.rounds,
-            options.steps,
-            ["infer", "--batch", str(batch), "--size", str(SIZE)],
+            options, ["infer", "--batch", str(batch), "--size", str(SIZE)]
         )
         baselines = [n for n in ("keras_nfnets", "timm") if n in seconds]
         lines += ["", f"## Batch {batch}", ""]

@@ -13,11 +13,7 @@ NAMES = ("keras_nfnets", "kecam", "timm")
 def main():
     options = contest.options(__doc__, NAMES)
     abouts, seconds = contest.measure(
-        options.only,
-        contest.pythons(options),
-        options.rounds,
-        options.steps,
-        ["train", "--batch", str(BATCH), "--size", str(SIZE)],
+        options, ["train", "--batch", str(BATCH), "--size", str(SIZE)]
     )
     lines = [
         "# One training step of NFNet-F0",
@@ -25,7 +21,7 @@ def main():
         f"Batch {BATCH} at {SIZE} px, float32, 1000 classes, Nesterov SGD, on "
         "fixed data: `train_on_batch`",
         "after `compile` with its defaults, or PyTorch's eager mode.",
-        *contest.conditions(options.rounds, options.steps),
+        *contest.conditions(options),
         "",
         *contest.table(
             abouts, seconds, [n for n in ("kecam", "timm") if n in seconds]

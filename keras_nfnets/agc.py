@@ -10,6 +10,8 @@ import math
 import keras
 from keras import ops
 
+from keras_nfnets.checks import check_positive
+
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 @dataclasses.dataclass(frozen=True)
@@ -163,15 +165,6 @@ def unitwise_norm(x, axes=None):
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
     """
     return ops.sqrt(_square_sum(x, axes))
-
-
-def check_positive(**arguments):
-    """Raises a ValueError that names the first argument that is not above 0."""
-    for name, value in arguments.items():
-        if not value > 0:
-            raise ValueError(
-                f"`{name}` must be positive. Received: {name}={value}"
-            )
 
 
 def is_vector(shape):

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_nfnets.agc import check_positive
+from keras_nfnets.checks import check_positive
 from keras_nfnets.data import require
 from keras_nfnets.files import replacing
 

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_nfnets.checks import check_positive
+
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class SqueezeExcite(keras.layers.Layer):
@@ -52,10 +54,8 @@ class SqueezeExcite(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         for name, value in (("ratio", ratio), ("hidden", hidden)):
-            if value is not None and not value > 0:
-                raise ValueError(
-                    f"`{name}` must be positive. Received: {name}={value}"
-                )
+            if value is not None:
+                check_positive(**{name: value})
         self.ratio = ratio
         self.hidden = hidden
         self.filters = filters

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from keras_nfnets.checks import check_positive
+
 EPSILON_RULES = ("floor", "add")
 DEFAULTS = dict(
     use_gain=True,
@@ -55,10 +57,7 @@ class Standardized:
                 "`data_format` must be 'channels_last'. "
                 f"Received: data_format={self.data_format!r}"
             )
-        if not epsilon > 0:
-            raise ValueError(
-                f"`epsilon` must be positive. Received: epsilon={epsilon}"
-            )
+        check_positive(epsilon=epsilon)
         if epsilon_rule not in EPSILON_RULES:
             raise ValueError(
                 f"`epsilon_rule` must be one of {EPSILON_RULES}. "
