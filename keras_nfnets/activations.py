@@ -54,8 +54,8 @@ def _gelu(scale):
     def with_gradient(x):
         def gradient(upstream):
             bounded, square, opened = gate(x)
-            steepness = bounded * (slope + 3 * cubic * square)
-            rise = (scale * steepness) * (1.0 - opened)
+            steepness = scale * slope + 3 * scale * cubic * square
+            rise = (bounded * steepness) * (1.0 - opened)
             return upstream * (opened * (scale + rise))
 
         return value(x), gradient
@@ -85,23 +85,51 @@ _FUNCTIONS = {
 }
 
 
-# What multiplies by gamma on its own way.
-_WITH_GAMMA = {"gelu": _gelu(GAMMA["gelu"])}
+def scaled(name, beta=1.0, use_gamma=True):
+    """Returns `GAMMA[name] * beta * f(x)` as a function of x.
+
+    Args:
+        name: String, a key of `GAMMA`.
+        beta: Float, multiplies the result. Defaults to `1.0`.
+        use_gamma: Boolean, whether `GAMMA[name]` does. Defaults to `True`.
+
+    Raises:
+        ValueError: If `name` is not in `GAMMA`.
+
+    Example:
+
+    >>> act = keras_nfnets.activations.scaled("gelu", beta=0.9)
+    """
+    _check(name)
+    function = _FUNCTIONS[name]
+    scale = beta * (GAMMA[name] if use_gamma else 1.0)
+    if name == "gelu":
+        return _gelu(scale)
+    return function if scale == 1.0 else lambda x: function(x) * scale
 
 
-def _scaled(name):
-    gamma, function = GAMMA[name], _FUNCTIONS[name]
-    scaled = _WITH_GAMMA.get(name, lambda x: function(x) * gamma)
+def _check(name):
+    if name not in GAMMA:
+        raise ValueError(
+            f"`activation` must be one of {sorted(GAMMA)}. "
+            f"Received: activation={name!r}"
+        )
+
+
+def _registered(name):
+    function = scaled(name)
 
     def activation(x):
-        return scaled(ops.convert_to_tensor(x))
+        return function(ops.convert_to_tensor(x))
 
     activation.__name__ = activation.__qualname__ = f"vp_{name}"
-    activation.__doc__ = f"Variance-preserving {name}: `{gamma} * {name}(x)`."
+    activation.__doc__ = (
+        f"Variance-preserving {name}: `{GAMMA[name]} * {name}(x)`."
+    )
     return keras.saving.register_keras_serializable("keras_nfnets")(activation)
 
 
-_SCALED = {name: _scaled(name) for name in GAMMA}
+_REGISTERED = {name: _registered(name) for name in GAMMA}
 
 
 def get(name, use_gamma=True):
@@ -129,9 +157,5 @@ def get(name, use_gamma=True):
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
     """
-    if name not in _SCALED:
-        raise ValueError(
-            f"`activation` must be one of {sorted(_SCALED)}. "
-            f"Received: activation={name!r}"
-        )
-    return _SCALED[name] if use_gamma else _FUNCTIONS[name]
+    _check(name)
+    return _REGISTERED[name] if use_gamma else _FUNCTIONS[name]

@@ -134,8 +134,9 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
     ends = list(itertools.accumulate(math.prod(n.shape) for n in norms))
     parts = ops.split(factor, ends)[:-1]
     for i, part, n in zip(present, parts, norms, strict=True):
-        part = ops.cast(ops.reshape(part, n.shape), clipped[i].dtype)
-        clipped[i] = clipped[i] * part
+        matrix, _ = _as_matrix(clipped[i], axes[i])
+        part = ops.cast(ops.reshape(part, n.shape), matrix.dtype)
+        clipped[i] = ops.reshape(matrix * part, clipped[i].shape)
     return clipped, clips
 
 
@@ -164,7 +165,12 @@ def unitwise_norm(x, axes=None):
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
     """
-    return ops.sqrt(_square_sum(x, axes))
+    x = ops.convert_to_tensor(x)
+    norm = ops.sqrt(_square_sum(x, axes))
+    units = axes_of_shape(x.shape) if axes is None else axes
+    return ops.reshape(
+        norm, [1 if i in units else n for i, n in enumerate(x.shape)]
+    )
 
 
 def is_vector(shape):
@@ -188,8 +194,20 @@ def axes_of_shape(shape):
 
 
 def _square_sum(x, axes):
-    x = ops.convert_to_tensor(x)
+    """Returns the sum of squares of each unit of `_as_matrix`."""
+    x, axes = _as_matrix(ops.convert_to_tensor(x), axes)
     if keras.backend.standardize_dtype(x.dtype) != "float64":
         x = ops.cast(x, "float32")
-    axes = axes_of_shape(x.shape) if axes is None else axes
     return ops.sum(ops.square(x), axis=axes, keepdims=True)
+
+
+def _as_matrix(x, axes):
+    """Returns a kernel with the inputs of a unit in one column, and its axes.
+
+    Where the axes allow that without moving anything. For a TPU, XLA would
+    otherwise copy kernels of narrow groups into another layout.
+    """
+    axes = axes_of_shape(x.shape) if axes is None else tuple(axes)
+    if len(axes) > 1 and axes == tuple(range(len(x.shape) - 1)):
+        return ops.reshape(x, (-1, x.shape[-1])), (0,)
+    return x, axes

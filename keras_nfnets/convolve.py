@@ -95,23 +95,26 @@ def _conv_with_own_gradient(inputs, kernel):
     convolve = functools.partial(ops.conv, data_format="channels_last")
     height, width = kernel.shape[:2]
 
-    def gradient(upstream):
-        turned = kernel if height == width == 1 else ops.flip(kernel, (0, 1))
-        turned = ops.transpose(turned, (0, 1, 3, 2))
-        padded = inputs
-        if (height, width) != (1, 1):
-            padded = _padded(inputs, kernel)
+    def kernel_gradient(upstream):
+        if height == width == 1:
+            pixels = ops.reshape(inputs, (-1, kernel.shape[2]))
+            upstream = ops.reshape(upstream, (-1, kernel.shape[3]))
+            product = ops.matmul(ops.transpose(pixels), upstream)
+            return ops.reshape(product, kernel.shape)
         # Samples and channels change places: the sum over samples and pixels
         # becomes the sum over channels and kernel of a convolution.
-        kernel_gradient = convolve(
-            ops.transpose(padded, (3, 1, 2, 0)),
+        summed = convolve(
+            ops.transpose(_padded(inputs, kernel), (3, 1, 2, 0)),
             ops.transpose(upstream, (1, 2, 0, 3)),
             padding="valid",
         )
-        return (
-            convolve(upstream, turned, padding="same"),
-            ops.transpose(kernel_gradient, (1, 2, 0, 3)),
-        )
+        return ops.transpose(summed, (1, 2, 0, 3))
+
+    def gradient(upstream):
+        turned = kernel if height == width == 1 else ops.flip(kernel, (0, 1))
+        turned = ops.transpose(turned, (0, 1, 3, 2))
+        inputs_gradient = convolve(upstream, turned, padding="same")
+        return inputs_gradient, kernel_gradient(upstream)
 
     return convolve(inputs, kernel, padding="same"), gradient
 

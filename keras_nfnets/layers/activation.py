@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_nfnets.activations import get
+from keras_nfnets.activations import scaled
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -13,7 +13,6 @@ class VPActivation(keras.layers.Layer):
         activation: String, a name in `keras_nfnets.activations.GAMMA`.
         beta: Float, multiplies the result; the block's `1 / sigma`. Defaults
             to `1.0`.
-
         use_gamma: Boolean, whether `gamma` is applied; a network may have it
             in its convolutions instead. Defaults to `True`.
 
@@ -38,12 +37,11 @@ class VPActivation(keras.layers.Layer):
         self.activation = activation
         self.beta = beta
         self.use_gamma = use_gamma
-        self._function = get(activation, use_gamma)
+        self._function = scaled(activation, beta, use_gamma)
         self.built = True
 
     def call(self, inputs):
-        outputs = self._function(inputs)
-        return outputs if self.beta == 1.0 else outputs * self.beta
+        return self._function(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -81,8 +81,12 @@ class SqueezeExcite(keras.layers.Layer):
         mean = ops.mean(inputs, axis=(1, 2), keepdims=True)
         return self.expand(self.reduce(mean))
 
+    def scales(self, inputs):
+        """Returns what `call` multiplies the inputs by, shaped as the gate."""
+        return self.gate(inputs) * self.scale
+
     def call(self, inputs):
-        return inputs * (self.gate(inputs) * self.scale)
+        return inputs * self.scales(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -160,8 +164,12 @@ class EfficientChannelAttention(keras.layers.Layer):
         gate = ops.sigmoid(self.conv(ops.expand_dims(mean, -1)))
         return ops.reshape(gate, (-1, 1, 1, inputs.shape[-1]))
 
+    def scales(self, inputs):
+        """Returns what `call` multiplies the inputs by, shaped as the gate."""
+        return self.gate(inputs) * self.scale
+
     def call(self, inputs):
-        return inputs * (self.gate(inputs) * self.scale)
+        return inputs * self.scales(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape

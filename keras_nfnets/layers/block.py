@@ -1,6 +1,7 @@
 """The residual block."""
 
 import keras
+from keras import ops
 
 from keras_nfnets.layers.attention import (
     EfficientChannelAttention,
@@ -223,13 +224,20 @@ class NFBlock(Composite):
     def halves(self, inputs):
         """Returns the scaled branch, and what it is added to."""
         activated = self.act_in(inputs)
-        x = self.residual(activated)
+        x, scale = self._branch(activated)
+        # Of a few numbers, so that the branch is passed over once.
+        scale = scale * self.alpha
         if self.use_skip_gain:
-            x = self.skip_gain(x)
-        return x * self.alpha, self.shortcut_of(inputs, activated)
+            scale = self.skip_gain(scale)
+        return x * scale, self.shortcut_of(inputs, activated)
 
     def residual(self, activated):
         """Returns the branch up to its attention."""
+        x, scale = self._branch(activated)
+        return x * scale
+
+    def _branch(self, activated):
+        """Returns the branch up to its last 1x1, and attention's scale."""
         x = self.conv1(self.act(self.conv0(activated)))
         if self.two_convs:
             x = self.conv1b(self.act(x))
@@ -237,8 +245,8 @@ class NFBlock(Composite):
             x = self._attention_layer()(x)
         x = self.conv2(self.act(x))
         if self.attention and not self.attention_inside:
-            x = self._attention_layer()(x)
-        return x
+            return x, self._attention_layer().scales(x)
+        return x, ops.ones((), x.dtype)
 
     # Not an attribute of its own, which would be saved under that name.
     def _attention_layer(self):

@@ -1,13 +1,11 @@
 """Scaled weight standardization, shared by the convolutions that have it."""
 
-import math
-
 import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
+from keras_nfnets.standardization import EPSILON_RULES, standardize
 
-EPSILON_RULES = ("floor", "add")
 DEFAULTS = dict(
     use_gain=True,
     gain_initializer="ones",
@@ -86,19 +84,14 @@ class Standardized:
         """Returns the kernel that the convolution uses, in float32."""
         kernel = ops.convert_to_tensor(kernel)
         axes = self.kernel_unit_axes
-        fan_in = math.prod(kernel.shape[axis] for axis in axes)
-        centered = kernel - ops.mean(kernel, axis=axes, keepdims=True)
-        variance = ops.mean(ops.square(centered), axis=axes, keepdims=True)
-        if self.epsilon_rule == "floor":
-            scale = ops.rsqrt(ops.maximum(variance * fan_in, self.epsilon))
-        else:
-            scale = ops.rsqrt((variance + self.epsilon) * fan_in)
+        units = [1 if i in axes else n for i, n in enumerate(kernel.shape)]
+        factor = ops.full(units, self.gamma, dtype=kernel.dtype)
         if self.use_gain:
             gain = ops.convert_to_tensor(self.gain)
-            scale = scale * ops.reshape(gain, scale.shape)
-        if self.gamma != 1.0:
-            scale = scale * self.gamma
-        return centered * scale
+            factor = factor * ops.reshape(gain, units)
+        return standardize(
+            kernel, factor, axes, self.epsilon, self.epsilon_rule
+        )
 
     def _cast_kernel(self, kernel):
         return ops.cast(self.standardize(kernel), self.compute_dtype)
