@@ -10,11 +10,11 @@ import contextlib
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
-# Up to here a group is wide enough for a dense convolution of its own to be
-# efficient. F variants have 1 to 8 groups, NF-RegNets over a hundred.
-MAX_SPLIT_GROUPS = 16
+# Channels of a dense convolution that narrow groups share.
+DENSE_WIDTH = 32
 
 
 def conv(inputs, kernel, strides, padding, dilation_rate, groups):
@@ -33,19 +33,46 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
         dilation_rate=dilation_rate,
         data_format="channels_last",
     )
-    if groups > 1 and not splits_groups(groups):
+    if groups > 1 and not splits_groups():
         return plain(inputs, kernel)
     dense = plain
     if has_own_gradient(kernel.shape[:2], strides, padding, dilation_rate):
         dense = _conv_with_own_gradient
     if groups == 1:
         return dense(inputs, kernel)
-    parts = zip(
-        ops.split(inputs, groups, axis=-1),
-        ops.split(kernel, groups, axis=-1),
-        strict=True,
-    )
+    parts = _dense_parts(inputs, kernel, groups)
     return ops.concatenate([dense(x, w) for x, w in parts], axis=-1)
+
+
+def _dense_parts(inputs, kernel, groups):
+    """Returns inputs and kernel of as many dense convolutions."""
+    width, filters = kernel.shape[-2:]
+    together = max(1, DENSE_WIDTH // width)
+    counts = [min(together, groups - i) for i in range(0, groups, together)]
+    ends = np.cumsum(counts[:-1]).tolist()
+    if not ends:
+        return [(inputs, _block_diagonal(kernel, groups))]
+    kernels = ops.split(
+        kernel, [end * (filters // groups) for end in ends], axis=-1
+    )
+    return list(
+        zip(
+            ops.split(inputs, [end * width for end in ends], axis=-1),
+            map(_block_diagonal, kernels, counts),
+            strict=True,
+        )
+    )
+
+
+def _block_diagonal(kernel, groups):
+    """Returns a kernel of this many groups as a dense one with zeros."""
+    if groups == 1:
+        return kernel
+    *size, width, filters = kernel.shape
+    own = np.repeat(np.eye(groups), filters // groups, axis=1)
+    mask = ops.convert_to_tensor(own[:, None], kernel.dtype)
+    wide = ops.expand_dims(kernel, 2) * mask
+    return ops.reshape(wide, (*size, groups * width, filters))
 
 
 def _padded(inputs, kernel, dilation_rate=(1, 1)):
@@ -57,18 +84,22 @@ def _padded(inputs, kernel, dilation_rate=(1, 1)):
     return ops.pad(inputs, ((0, 0), *sides, (0, 0)))
 
 
-def splits_groups(groups):
-    """Whether this many groups run as as many dense convolutions.
+def splits_groups():
+    """Whether groups run as dense convolutions, each of one or more groups.
 
-    A prototype, on 2 CPU cores of another machine, took 3.9 s grouped and
-    0.87 s split for a training step of NFNet-F0 at batch 4 and 192 px on
-    TensorFlow; `benchmarks/RESULTS.md` has ours. PyTorch's own CPU kernels do
-    not need it, and accelerators have grouped kernels.
+    XLA, through which Keras runs groups on TensorFlow too, is slow at them on
+    a CPU. A prototype, on 2 cores of another machine, took 3.9 s grouped and
+    0.87 s split for a training step of NFNet-F0 (1 to 6 groups of 128) at
+    batch 4 and 192 px; `benchmarks/RESULTS.md` has ours. PyTorch's own CPU
+    kernels do not need it, and accelerators have grouped kernels.
+
+    NF-RegNets have over a hundred groups of 8, for which TensorFlow has no
+    gradient but XLA's. They share dense convolutions, with zeros between the
+    groups. Five 3x3s as in NF-RegNet-B1 (batch 4 at 192 px, 2 cores) took 197
+    ms forward and backward at a `DENSE_WIDTH` of 32, against 185 at 16 with
+    twice the operations, 233 at 48 and 270 at 64.
     """
-    return groups <= MAX_SPLIT_GROUPS and _device() in (
-        ("tensorflow", "cpu"),
-        ("jax", "cpu"),
-    )
+    return _device() in (("tensorflow", "cpu"), ("jax", "cpu"))
 
 
 def has_own_gradient(kernel_size, strides, padding, dilation_rate):

@@ -74,6 +74,13 @@ class AGCModel(keras.Model):
         if self._clipper and self.built:
             _ = self._clipper.units  # raises now rather than in `fit`
 
+    def make_train_function(self, force=False):
+        # On TensorFlow a step that made the optimizer's variables would be
+        # traced a second time: half a minute for NFNet-F0.
+        if self.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, *args):
         if self._clipper is None:
             return super().train_step(*args)

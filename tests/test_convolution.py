@@ -113,29 +113,38 @@ def test_config_round_trip(arguments):
     assert (copy.gain is None) == (not layer.use_gain)
 
 
+# With blocks of 32 channels: all groups in one block; a group each; four
+# groups in a block, and one left.
+@pytest.mark.parametrize("groups, width", [(3, 4), (2, 40), (9, 8)])
 @pytest.mark.parametrize("strides", [1, 2])
-def test_split_and_native_groups_agree(monkeypatch, strides):
-    x = keras.random.normal((2, 9, 7, 12), seed=1)
-    layer = WSConv2D(18, 3, strides, "same", groups=3)
-    results = []
-    for splits in (True, False):
-        monkeypatch.setattr(convolve, "splits_groups", lambda _, s=splits: s)
-        results.append(to_numpy(layer(x)))
-    # Sums of 36 products, in another order.
-    np.testing.assert_allclose(*results, atol=1e-5)
+def test_split_and_native_groups_agree(monkeypatch, strides, groups, width):
+    x = keras.random.normal((2, 9, 7, groups * width), seed=1)
+    layer = WSConv2D(groups * 6, 3, strides, "same", groups=groups)
+    monkeypatch.setattr(convolve, "splits_groups", lambda: True)
+    draw = np.random.default_rng(0).normal(
+        size=layer.compute_output_shape(x.shape)
+    )
+    loss = weighted_sum(draw.astype("float32"))
+    split, d_inputs, d_weights = gradients(layer, to_numpy(x), loss)
+    monkeypatch.setattr(convolve, "splits_groups", lambda: False)
+    native, expected, d_expected = gradients(layer, to_numpy(x), loss)
+    # Sums of up to 360 products, in another order.
+    np.testing.assert_allclose(split, native, atol=1e-5)
+    assert_gradients(d_inputs, expected)
+    for weight in layer.trainable_variables:
+        assert_gradients(d_weights[id(weight)], d_expected[id(weight)])
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's own kernels are used")
-def test_few_groups_split_on_a_cpu_and_many_do_not():
-    assert convolve.splits_groups(8)
-    assert not convolve.splits_groups(100)
+def test_groups_split_on_a_cpu():
+    assert convolve.splits_groups()
 
 
 def test_groups_stay_whole_in_a_program_for_another_device():
     before = convolve._device()
     with convolve.tracing_for("tpu"):
         assert convolve._device() == (BACKEND, "tpu")
-        assert not convolve.splits_groups(8)
+        assert not convolve.splits_groups()
     assert convolve._device() == before
 
 

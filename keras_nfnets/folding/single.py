@@ -12,7 +12,6 @@ from keras import ops
 
 from keras_nfnets import layers
 from keras_nfnets.activations import GAMMA, get
-from keras_nfnets.convolve import MAX_SPLIT_GROUPS
 from keras_nfnets.folding.scaled import Scaled, array
 
 CONVOLUTIONS = {
@@ -22,6 +21,8 @@ CONVOLUTIONS = {
     layers.WSConv2DTranspose: keras.layers.Conv2DTranspose,
     layers.WSDepthwiseConv2D: keras.layers.DepthwiseConv2D,
 }
+# Up to here a group is wide enough for a stock convolution of its own.
+MAX_SPLIT_GROUPS = 16
 # What of a convolution's configuration its outputs depend on.
 GEOMETRY = (
     "filters",
