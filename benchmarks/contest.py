@@ -5,8 +5,6 @@ with every round, so that whatever else the machine does reaches all of them
 alike. Only one of them computes at a time.
 """
 
-import argparse
-import datetime
 import json
 import os
 import pathlib
@@ -25,26 +23,51 @@ class Contender:
     venv: str
     script: str
     environment: dict = field(default_factory=dict)
-    options: tuple = ()
+    options: tuple = ()  # of the worker; they win over those of the job
 
 
 OURS, TIMM = "worker_keras_nfnets.py", "worker_timm.py"
+TENSORFLOW = {"KERAS_BACKEND": "tensorflow"}
 CONTENDERS = {
     "keras_nfnets": Contender(
-        "keras_nfnets, TensorFlow",
-        ".venv",
-        OURS,
-        {"KERAS_BACKEND": "tensorflow"},
+        "keras_nfnets, TensorFlow", ".venv", OURS, TENSORFLOW
     ),
     "folded": Contender(
         "keras_nfnets, TensorFlow, folded",
         ".venv",
         OURS,
-        {"KERAS_BACKEND": "tensorflow"},
+        TENSORFLOW,
         ("--folded",),
+    ),
+    "remat": Contender(
+        "keras_nfnets, TensorFlow, `remat=True`",
+        ".venv",
+        OURS,
+        TENSORFLOW,
+        ("--remat",),
+    ),
+    # The papers' NF-RegNets and timm's differ; this one is timm's.
+    "nf_regnet_b1_timm": Contender(
+        "keras_nfnets, TensorFlow, `nf_regnet_b1_timm`",
+        ".venv",
+        OURS,
+        TENSORFLOW,
+        ("--model", "nf_regnet_b1_timm"),
     ),
     "keras_nfnets_jax": Contender(
         "keras_nfnets, JAX", ".venv", OURS, {"KERAS_BACKEND": "jax"}
+    ),
+    "batch_norm": Contender(
+        "the same with BatchNormalization, TensorFlow",
+        ".venv",
+        "worker_batch_norm.py",
+        TENSORFLOW,
+    ),
+    "applications": Contender(
+        "`keras.applications.ResNet50`, TensorFlow",
+        ".venv",
+        "worker_applications.py",
+        TENSORFLOW,
     ),
     "kecam": Contender(
         "keras_cv_attention_models",
@@ -56,10 +79,28 @@ CONTENDERS = {
 }
 
 
-class Worker:
-    """A contender's process."""
+def arguments(task, model, batch, size):
+    """Returns the command line of a worker's job."""
+    sizes = ["--batch", str(batch), "--size", str(size)]
+    return [task, "--model", model, *sizes]
 
-    def __init__(self, contender, python, job):
+
+def interpreter(venv, pythons):
+    """Returns an environment's interpreter, or what is to take its place."""
+    return dict(pythons).get(venv, f"{venv}/bin/python")
+
+
+class Worker:
+    """A contender's process.
+
+    Args:
+        contender: A `Contender`.
+        job: List of strings, as `arguments` returns it.
+        pythons: Pairs of an environment and the interpreter to use for it.
+    """
+
+    def __init__(self, contender, job, pythons):
+        python = interpreter(contender.venv, pythons)
         self.process = subprocess.Popen(
             [python, HERE / contender.script, *job, *contender.options],
             stdin=subprocess.PIPE,
@@ -68,15 +109,32 @@ class Worker:
             env=os.environ | contender.environment,
         )
         self.about = self._answer()
+        self.answers = []
 
     def run(self, steps):
-        """Returns the seconds that each of this many steps took."""
+        """Runs this many steps; returns their seconds, and bytes in use."""
         print(steps, file=self.process.stdin, flush=True)
-        return self._answer()
+        self.answers.append(self._answer())
+        return self.answers[-1]
 
     def stop(self):
         self.process.stdin.close()
         self.process.wait()
+
+    @property
+    def rounds(self):
+        """The seconds of each step, by round."""
+        return [answer["seconds"] for answer in self.answers]
+
+    @property
+    def seconds(self):
+        """The median over all steps."""
+        return statistics.median(sum(self.rounds, []))
+
+    @property
+    def peak(self):
+        """The most bytes that were in memory at once."""
+        return self.answers[-1]["peak"]
 
     def _answer(self):
         line = self.process.stdout.readline()
@@ -88,113 +146,32 @@ class Worker:
         return json.loads(line)
 
 
-def measure(options, job):
-    """Measures contenders in turn.
+def turns(names, rounds):
+    """Yields the order of each round."""
+    for number in range(rounds):
+        yield names if number % 2 == 0 else names[::-1]
+
+
+def measure(entrants, options):
+    """Measures in turn, with all workers alive at once.
 
     Args:
-        options: As the function `options` returns it.
-        job: List of strings, the arguments of every worker.
+        entrants: Dictionary from a name to a `Contender` and its job.
+        options: As `tables.options` returns them.
 
     Returns:
-        By name, what each worker says of itself, and its rounds of seconds.
+        A dictionary from each name to its `Worker`, which has ended.
     """
-    names, rounds = options.only, options.rounds
-    # Interpreters to use in place of an environment's own.
-    pythons = dict(pair.split("=", 1) for pair in options.python)
     workers = {}
-    for name in names:
-        contender = CONTENDERS[name]
-        print(f"warming up {contender.title}", flush=True)
-        python = pythons.get(contender.venv, f"{contender.venv}/bin/python")
-        workers[name] = Worker(contender, python, job)
-    seconds = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names if number % 2 == 0 else reversed(names):
-            seconds[name].append(workers[name].run(options.steps))
-        turn = {n: statistics.median(s[-1]) for n, s in seconds.items()}
-        print(
-            f"round {number + 1} of {rounds}:",
-            *(f"{name} {value:.3f} s" for name, value in turn.items()),
-            flush=True,
-        )
-    for process in workers.values():
-        process.stop()
-    return {name: w.about for name, w in workers.items()}, seconds
-
-
-def table(abouts, seconds, baselines):
-    """Returns the lines of a table in Markdown.
-
-    Args:
-        abouts: As `measure` returns it.
-        seconds: As `measure` returns it.
-        baselines: Names of contenders, one column of ratios each.
-    """
-    columns = ["", "seconds", *(f"ratio to {name}" for name in baselines)]
-    return [
-        f"| {' | '.join([*columns, 'parameters', 'versions'])} |",
-        "|---" * (len(columns) + 2) + "|",
-        *(_row(name, abouts[name], seconds, baselines) for name in seconds),
-    ]
-
-
-def _row(name, about, seconds, baselines):
-    note = f" ({about['note']})" if about["note"] else ""
-    cells = [
-        CONTENDERS[name].title + note,
-        f"{statistics.median(sum(seconds[name], [])):.2f}",
-        *(ratio(seconds[name], seconds[other]) for other in baselines),
-        f"{about['parameters']:,}",
-        ", ".join(f"{k} {v}" for k, v in about["versions"].items()),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def ratio(own, baseline):
-    """Returns the median of the rounds' ratios, and their range."""
-    ratios = [
-        statistics.median(a) / statistics.median(b)
-        for a, b in zip(own, baseline, strict=True)
-    ]
-    middle = statistics.median(ratios)
-    return f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
-def conditions(options):
-    """Returns the lines that say how and where a table came about."""
-    cores = len(os.sched_getaffinity(0))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return [
-        f"{datetime.date.today()}, {cores} CPU cores, {memory:.0f} GiB of "
-        f"memory, Linux. {options.rounds} rounds of {options.steps} steps",
-        "each, in turn. Seconds are medians over all steps; a ratio is taken "
-        "within each round:",
-        "median (smallest to largest).",
-    ]
-
-
-def options(text, names, rounds=10, steps=3):
-    """Returns the options of a benchmark with this docstring."""
-    parser = argparse.ArgumentParser(description=text.partition("\n")[0])
-    parser.add_argument(
-        "--only", nargs="+", choices=CONTENDERS, default=list(names)
-    )
-    parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--steps", type=int, default=steps, help="per round")
-    parser.add_argument(
-        "--python",
-        nargs="*",
-        default=[],
-        metavar="VENV=PATH",
-        help="an interpreter to use in place of an environment's own",
-    )
-    parser.add_argument("--out", type=pathlib.Path, help="file to write")
-    return parser.parse_args()
-
-
-def publish(lines, out):
-    """Prints a report, and writes it if a file was given."""
-    text = "\n".join([*lines, ""])
-    print(text)
-    if out:
-        out.write_text(text, encoding="utf-8")
+    for name, (contender, job) in entrants.items():
+        print(f"warming up {name}", flush=True)
+        workers[name] = Worker(contender, job, options.python)
+    for number, order in enumerate(turns(list(workers), options.rounds)):
+        print(f"round {number + 1} of {options.rounds}:", end="", flush=True)
+        for name in order:
+            seconds = workers[name].run(options.steps)["seconds"]
+            print(f" {name} {statistics.median(seconds):.3f} s", end="")
+        print(flush=True)
+    for worker in workers.values():
+        worker.stop()
+    return workers

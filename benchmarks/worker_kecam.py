@@ -1,35 +1,41 @@
-"""keras_cv_attention_models: NFNetF0, `compile` with its defaults.
+"""keras_cv_attention_models: `compile` with its defaults.
 
 It has no AGC, so its step does less than ours.
 """
 
-import keras_cv_attention_models
-import tensorflow as tf
-import tf_keras
 import worker
-from keras_cv_attention_models import nfnets
 
 job = worker.job()
-model = nfnets.NFNetF0(
-    input_shape=(job.size, job.size, 3),
-    num_classes=worker.CLASSES,
-    pretrained=None,
-)
-model.compile(
-    tf.keras.optimizers.SGD(worker.LEARNING_RATE, momentum=0.9, nesterov=True),
-    "sparse_categorical_crossentropy",
-)
-images, labels = worker.data(job)
+with worker.timed("import"):
+    import keras_cv_attention_models
+    import tensorflow as tf
+    import tf_keras
+    from keras_cv_attention_models import nfnets
+
+MODELS = {"nfnet_f0": nfnets.NFNetF0}
+make = worker.named(MODELS, job)
+with worker.timed("build"):
+    model = make(
+        input_shape=(job.size, job.size, 3),
+        num_classes=worker.CLASSES,
+        pretrained=None,
+    )
+if job.task == "train":
+    model.compile(
+        tf.keras.optimizers.SGD(
+            worker.LEARNING_RATE, momentum=0.9, nesterov=True
+        ),
+        "sparse_categorical_crossentropy",
+    )
 
 worker.serve(
-    (lambda: model.train_on_batch(images, labels))
-    if job.task == "train"
-    else (lambda: model.predict_on_batch(images)),
+    job,
+    worker.keras_step(job, model),
     parameters=model.count_params(),
     versions={
         "keras_cv_attention_models": keras_cv_attention_models.__version__,
         "tf_keras": tf_keras.__version__,
         "tensorflow": tf.__version__,
     },
-    note="has no AGC" if job.task == "train" else "",
+    note="has no AGC",
 )

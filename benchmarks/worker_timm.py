@@ -1,23 +1,32 @@
-"""timm: dm_nfnet_f0 with timm's AGC, PyTorch's eager mode."""
+"""timm: with timm's AGC, PyTorch's eager mode."""
 
-import torch
 import worker
 
-try:
-    import torchvision
-except RuntimeError:
-    # Its wheel is for PyTorch's CUDA build. On the CPU build its operators are
-    # missing, which timm does not use but which it asks for on import.
-    operators = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        operators.define(f"{name}() -> ()")
-    import torchvision  # noqa: F401
-
-import timm
-from timm.utils.agc import adaptive_clip_grad
-
 job = worker.job()
-model = timm.create_model("dm_nfnet_f0", num_classes=worker.CLASSES)
+with worker.timed("import"):
+    import torch
+
+    try:
+        import torchvision
+    except RuntimeError:
+        # Its wheel is for PyTorch's CUDA build. On the CPU build its operators
+        # are missing, which timm does not use but asks for on import.
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}() -> ()")
+        import torchvision  # noqa: F401
+
+    import timm
+    from timm.utils.agc import adaptive_clip_grad
+
+MODELS = {
+    "nfnet_f0": "dm_nfnet_f0",
+    "nf_regnet_b1": "nf_regnet_b1",
+    "nf_resnet50": "nf_resnet50",
+}
+name = worker.named(MODELS, job)
+with worker.timed("build"):
+    model = timm.create_model(name, num_classes=worker.CLASSES)
 optimizer = torch.optim.SGD(
     model.parameters(), worker.LEARNING_RATE, momentum=0.9, nesterov=True
 )
@@ -43,8 +52,9 @@ def infer():
 
 model.train(job.task == "train")
 worker.serve(
+    job,
     train if job.task == "train" else infer,
     parameters=sum(p.numel() for p in model.parameters()),
     versions={"timm": timm.__version__, "torch": torch.__version__},
-    note="with AGC" if job.task == "train" else "",
+    note="with AGC",
 )
