@@ -26,12 +26,11 @@ def main():
         f"{size} px": (OURS, contest.arguments("train", model, BATCH, size))
         for size in SIZES
     }
-    turns = f"{options.rounds} rounds of {options.steps} steps each"
     lines = [
         f"# How a training step of {model} grows",
         "",
         f"{OURS.title}, float32, with AGC.",
-        *tables.conditions(turns),
+        *tables.conditions(options.rounds, options.steps),
         "",
         f"## With the batch, at {SIZE} px",
         "",

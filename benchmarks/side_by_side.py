@@ -67,8 +67,7 @@ def main():
         rows += [_row(job, name, workers) for name in workers]
         for name, worker in workers.items():
             versions[contest.CONTENDERS[name].title] = worker.about["versions"]
-    turns = f"{options.rounds} rounds of {options.steps} steps each"
-    tables.publish(_report(rows, versions, turns), options.out)
+    tables.publish(_report(rows, versions, options), options.out)
 
 
 def _options():
@@ -115,7 +114,7 @@ def _ratio(worker, baseline):
     return tables.ratio(worker.rounds, baseline.rounds) if baseline else ""
 
 
-def _report(rows, versions, turns):
+def _report(rows, versions, options):
     return [
         "# Side by side",
         "",
@@ -123,7 +122,7 @@ def _report(rows, versions, turns):
         "after `compile` with its",
         "defaults, with Nesterov SGD; inference is `predict_on_batch`; or "
         "PyTorch's eager mode.",
-        *tables.conditions(turns),
+        *tables.conditions(options.rounds, options.steps),
         "Import, build and first step (which traces and compiles) are single "
         "readings;",
         "`STARTUP.md` has medians.",

@@ -71,7 +71,7 @@ def main():
         "# Start-up and peak memory",
         "",
         f"Each reading is a fresh process; {SIZE} px, float32.",
-        *tables.conditions(f"{options.rounds} readings of each"),
+        *tables.conditions(options.rounds),
     ]
     for section in options.sections:
         lines += ["", *SECTIONS[section](options)]

@@ -37,17 +37,20 @@ def _venv_and_path(text):
     return venv, path
 
 
-def conditions(turns):
+def conditions(rounds, steps=None):
     """Returns the lines that say how and where a table came about.
 
     Args:
-        turns: String, such as `"10 rounds of 3 steps each"`.
+        rounds: Integer, how often everything had its turn.
+        steps: Integer, how many steps a turn had, or `None` for one reading.
     """
+    turn = f"{steps} steps" if steps else "one reading"
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return [
         f"{datetime.date.today()}, {cores} CPU cores, {memory:.0f} GiB of "
-        f"memory, Linux. {turns}, in turn.",
+        f"memory, Linux. Rounds: {rounds}; in each everything has its turn, "
+        f"{turn}.",
         "Seconds are medians; a ratio is taken within each round: median "
         "(smallest to largest).",
         "Memory is the process's resident memory, 1 GB = 1e9 bytes.",
