@@ -4,7 +4,7 @@
 #   make test        the tests on TensorFlow, then on JAX
 #   make test-torch  the tests on PyTorch
 #   make lint        ruff
-#   make bench       training and inference, side by side with other libraries
+#   make bench       speed and memory, side by side with other libraries
 
 PYTHON ?= python3
 # Not an extra of the package: it is `tensorflow` without its GPU code, for a
@@ -41,8 +41,9 @@ lint: .venv/installed
 	.venv/bin/ruff format --check .
 
 bench: .venv/installed .venv-kecam/installed .venv-timm/installed
-	.venv/bin/python benchmarks/train_step.py --out benchmarks/RESULTS.md
-	.venv/bin/python benchmarks/inference.py --out benchmarks/INFERENCE.md
+	.venv/bin/python benchmarks/startup.py --out benchmarks/STARTUP.md
+	.venv/bin/python benchmarks/growth.py --out benchmarks/GROWTH.md
+	.venv/bin/python benchmarks/side_by_side.py --out benchmarks/RESULTS.md
 
 # The stamp is written last, so a failed install is tried again.
 .venv/installed: pyproject.toml constraints.txt
