@@ -163,15 +163,21 @@ def measure(entrants, options):
         A dictionary from each name to its `Worker`, which has ended.
     """
     workers = {}
-    for name, (contender, job) in entrants.items():
-        print(f"warming up {name}", flush=True)
-        workers[name] = Worker(contender, job, options.python)
+    try:
+        for name, (contender, job) in entrants.items():
+            print(f"warming up {name}", flush=True)
+            workers[name] = Worker(contender, job, options.python)
+        _take_turns(workers, options)
+    finally:
+        for worker in workers.values():
+            worker.stop()
+    return workers
+
+
+def _take_turns(workers, options):
     for number, order in enumerate(turns(list(workers), options.rounds)):
         print(f"round {number + 1} of {options.rounds}:", end="", flush=True)
         for name in order:
             seconds = workers[name].run(options.steps)["seconds"]
             print(f" {name} {statistics.median(seconds):.3f} s", end="")
         print(flush=True)
-    for worker in workers.values():
-        worker.stop()
-    return workers

@@ -44,6 +44,16 @@ def conditions(rounds, steps=None):
         rounds: Integer, how often everything had its turn.
         steps: Integer, how many steps a turn had, or `None` for one reading.
     """
+    return [
+        *where_and_when(rounds, steps),
+        "Seconds are medians; a ratio is taken within each round: median "
+        "(smallest to largest).",
+        "Memory is the process's resident memory, 1 GB = 1e9 bytes.",
+    ]
+
+
+def where_and_when(rounds, steps=None):
+    """Returns the first lines of `conditions`."""
     turn = f"{steps} steps" if steps else "one reading"
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -51,9 +61,6 @@ def conditions(rounds, steps=None):
         f"{datetime.date.today()}, {cores} CPU cores, {memory:.0f} GiB of "
         f"memory, Linux. Rounds: {rounds}; in each everything has its turn, "
         f"{turn}.",
-        "Seconds are medians; a ratio is taken within each round: median "
-        "(smallest to largest).",
-        "Memory is the process's resident memory, 1 GB = 1e9 bytes.",
     ]
 
 

@@ -36,6 +36,7 @@ def job():
     parser.add_argument("--warm-up", type=int, default=3, help="steps")
     parser.add_argument("--folded", action="store_true")
     parser.add_argument("--remat", action="store_true")
+    parser.add_argument("--device", default="cpu")
     return parser.parse_args()
 
 
@@ -94,34 +95,52 @@ def keras_versions():
     }
 
 
-def serve(job, step, parameters, versions, note=""):
+def serve(job, step, parameters, versions, note="", wait=None, **more):
     """Answers the parent process until it closes our input.
 
     Args:
         job: As the function `job` returns it.
-        step: Function that runs one step to its end.
+        step: Function that runs one step to its end, or starts one.
         parameters: Integer, the model's number of weights.
         versions: Dictionary, version by name of what the step runs on.
         note: String, what a reader must know about this contender's training.
+        wait: Function that waits for all steps, if `step` only starts one. A
+            round's steps are then timed together.
+        **more: What else the parent process must know.
     """
     if job.task != "build":
         with timed("first step"):
             step()
         for _ in range(job.warm_up - 1):
             step()
+        if wait:
+            wait()
     _answer(
         parameters=parameters,
         versions={"Python": platform.python_version()} | versions,
         note=note if job.task == "train" else "",
         startup=_startup,
+        **more,
     )
     for line in sys.stdin:
-        seconds = [_seconds(step) for _ in range(int(line))]
+        seconds = _round(int(line), step, wait)
         _answer(seconds=seconds, resident=_resident(), peak=_peak())
 
 
 def _answer(**values):
     print(json.dumps(values), file=ANSWERS, flush=True)
+
+
+def _round(steps, step, wait):
+    if wait is None:
+        return [_seconds(step) for _ in range(steps)]
+
+    def run_all():
+        for _ in range(steps):
+            step()
+        wait()
+
+    return [_seconds(run_all) / steps] * steps
 
 
 def _seconds(step):

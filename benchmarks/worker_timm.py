@@ -5,19 +5,7 @@ import worker
 job = worker.job()
 with worker.timed("import"):
     import torch
-
-    try:
-        import torchvision
-    except RuntimeError:
-        # Its wheel is for PyTorch's CUDA build. On the CPU build its operators
-        # are missing, which timm does not use but asks for on import.
-        operators = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            operators.define(f"{name}() -> ()")
-        import torchvision  # noqa: F401
-
-    import timm
-    from timm.utils.agc import adaptive_clip_grad
+    from timm_import import adaptive_clip_grad, timm
 
 MODELS = {
     "nfnet_f0": "dm_nfnet_f0",
