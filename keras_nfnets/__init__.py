@@ -9,8 +9,10 @@ from keras_nfnets import export as export
 from keras_nfnets import haiku_files as haiku_files
 from keras_nfnets import imagenet as imagenet
 from keras_nfnets import layers as layers
+from keras_nfnets import losses as losses
 from keras_nfnets import optimizers as optimizers
 from keras_nfnets import published as published
+from keras_nfnets import recipes as recipes
 from keras_nfnets import weight_files as weight_files
 from keras_nfnets import weights as weights
 from keras_nfnets.agc import AGC as AGC

@@ -1,4 +1,7 @@
-"""The rule that arguments of several modules have in common."""
+"""The rules that arguments of several modules have in common."""
+
+import difflib
+import numbers
 
 
 def check_positive(**arguments):
@@ -8,3 +11,28 @@ def check_positive(**arguments):
             raise ValueError(
                 f"`{name}` must be positive. Received: {name}={value}"
             )
+
+
+def check_whole(**arguments):
+    """Raises a ValueError unless every argument is a positive integer."""
+    for name, value in arguments.items():
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(
+                f"`{name}` must be a positive integer. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def check_rate(**arguments):
+    """Raises a ValueError unless every argument is in [0, 1)."""
+    for name, value in arguments.items():
+        if not 0 <= value < 1:
+            raise ValueError(
+                f"`{name}` must be in [0, 1). Received: {name}={value}"
+            )
+
+
+def near_matches(name, names):
+    """Returns "Did you mean ...? " of the names that look alike, or ""."""
+    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.7)
+    return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""

@@ -3,6 +3,7 @@
 import keras
 
 from keras_nfnets import weight_files
+from keras_nfnets.checks import check_rate
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.head import Head
 from keras_nfnets.layers.stem import Stem
@@ -92,9 +93,8 @@ def NFNet(
     """
     variant, variant_name = resolve_variant(variant)
     _check_input(input_shape)
-    _check_rate("stochastic_depth", stochastic_depth)
     dropout = variant.dropout if dropout is None else dropout
-    _check_rate("dropout", dropout)
+    check_rate(stochastic_depth=stochastic_depth, dropout=dropout)
 
     if weights == "imagenet":
         weights = fetch(variant_name)
@@ -152,8 +152,3 @@ def _check_input(input_shape):
             f"`input_shape` must be at least {MIN_SIZE} pixels a side. "
             f"Received: input_shape={input_shape}"
         )
-
-
-def _check_rate(name, rate):
-    if not 0 <= rate < 1:
-        raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={rate}")

@@ -1,8 +1,8 @@
 """What a variant comes to, before anything is built."""
 
-import difflib
 import math
 
+from keras_nfnets.checks import near_matches
 from keras_nfnets.variants import VARIANTS, Variant
 
 # Stem and stages of every network halve the image five times.
@@ -15,13 +15,9 @@ def resolve_variant(variant):
         return variant, "nfnet"
     if variant in VARIANTS:
         return VARIANTS[variant], variant
-    near = difflib.get_close_matches(
-        str(variant).lower(), VARIANTS, n=3, cutoff=0.7
-    )
-    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise ValueError(
-        f"`variant` must be a Variant or one of {sorted(VARIANTS)}. {hint}"
-        f"Received: variant={variant!r}"
+        f"`variant` must be a Variant or one of {sorted(VARIANTS)}. "
+        f"{near_matches(variant, VARIANTS)}Received: variant={variant!r}"
     )
 
 

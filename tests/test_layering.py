@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "agc": "checks",
     "checks": "",
     "convolve": "",
+    "losses": "checks",
     "optimizers": "",
+    "recipes": "agc checks losses optimizers variants",
     "rounding": "",
     "standardization": "",
     "variants": "rounding",
@@ -43,10 +45,10 @@ MAY_IMPORT = {
     "hooks": "",
     "units": "agc",
     "training": "agc hooks units",
-    "plan": "variants",
+    "plan": "checks variants",
     "imagenet": "plan",
     "models": (
-        "layers.block layers.head layers.stem plan published training "
+        "checks layers.block layers.head layers.stem plan published training "
         "weight_files"
     ),
     "files": "",

@@ -19,8 +19,10 @@ from keras_nfnets import (
     haiku_files,
     imagenet,
     layers,
+    losses,
     optimizers,
     published,
+    recipes,
     weight_files,
     weights,
 )
@@ -36,8 +38,10 @@ MODULES = (
     haiku_files,
     imagenet,
     layers,
+    losses,
     optimizers,
     published,
+    recipes,
     weight_files,
     weights,
 )
