@@ -5,6 +5,7 @@ Nothing is built, so that NFNet-F7 takes no longer than the small one.
 
 import dataclasses
 
+from keras_nfnets.checks import check_positive
 from keras_nfnets.layers.attention import eca_kernel_size
 from keras_nfnets.plan import MIN_SIZE, block_arguments, resolve_variant
 from keras_nfnets.rounding import bottleneck_width, whole_multiple
@@ -102,11 +103,7 @@ def _check(size, classes, channels):
         raise ValueError(
             f"`size` must be at least {MIN_SIZE} pixels. Received: size={size}"
         )
-    for name, value in (("classes", classes), ("channels", channels)):
-        if value < 1:
-            raise ValueError(
-                f"`{name}` must be positive. Received: {name}={value}"
-            )
+    check_positive(classes=classes, channels=channels)
 
 
 def _stages(variant, size, channels):

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nfnets.checks import check_positive
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -117,8 +119,7 @@ def digits(size=32, split_seed=0):
     >>> keras_nfnets.data.digits(size=32).train_images.shape
     (1437, 32, 32, 1)
     """
-    if size < 1:
-        raise ValueError(f"`size` must be positive. Received: size={size}")
+    check_positive(size=size)
     source = require("sklearn.datasets").load_digits()
     images = (source.images * (255 / 16)).astype("float32")[..., None]
     images = ops.convert_to_numpy(ops.image.resize(images, (size, size)))

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_nfnets.checks import check_positive
 from keras_nfnets.plan import resolve_variant
 
 
@@ -59,8 +60,7 @@ def evaluation_crop(images, variant, size=None):
     """
     variant, _ = resolve_variant(variant)
     size = variant.test_size if size is None else size
-    if size < 1:
-        raise ValueError(f"`size` must be positive. Received: size={size}")
+    check_positive(size=size)
     height, width = _resized(images.shape[-3:-1], variant, size)
     images = ops.image.resize(
         ops.cast(images, "float32"),

@@ -6,6 +6,8 @@ import re
 import keras
 from keras import ops
 
+from keras_nfnets.checks import check_rate
+
 # Gains and biases by the papers' names and by those of Keras's normalizations.
 GAINS_AND_BIASES = (r"(gain|bias)[^/]*$", r"(^|/)(gamma|beta|scale|offset)$")
 
@@ -67,10 +69,7 @@ class SGD(keras.optimizers.Optimizer):
                 f"Received: weight_decay={kwargs['weight_decay']}"
             )
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        if not 0 <= momentum < 1:
-            raise ValueError(
-                f"`momentum` must be in [0, 1). Received: momentum={momentum}"
-            )
+        check_rate(momentum=momentum)
         if not l2 >= 0:
             raise ValueError(f"`l2` must not be negative. Received: l2={l2}")
         self.momentum = momentum

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "checks": "",
     "convolve": "",
     "losses": "checks",
-    "optimizers": "",
+    "optimizers": "checks",
     "recipes": "agc checks losses optimizers variants",
     "rounding": "",
     "standardization": "",
@@ -34,19 +34,19 @@ MAY_IMPORT = {
     "layers.convolution": "convolve layers.standardized",
     "layers.standardized": "checks standardization",
     "layers.other_convolutions": "layers.standardized",
-    "layers.residual": "",
+    "layers.residual": "checks",
     "layers.composite": "activations layers.activation layers.convolution",
     "layers.stem": "layers.composite",
     "layers.block": (
         "layers.attention layers.composite layers.residual rounding"
     ),
-    "layers.head": "layers.composite",
+    "layers.head": "checks layers.composite",
     "layers": f"{_SINGLE_LAYERS} layers.block layers.head layers.stem",
     "hooks": "",
     "units": "agc",
     "training": "agc hooks units",
     "plan": "checks variants",
-    "imagenet": "plan",
+    "imagenet": "checks plan",
     "models": (
         "checks layers.block layers.head layers.stem plan published training "
         "weight_files"
@@ -59,8 +59,8 @@ MAY_IMPORT = {
         "complexity files haiku_files keras_files variants weights"
     ),
     "published": "weight_files",
-    "complexity": "layers.attention plan rounding",
-    "data": "",
+    "complexity": "checks layers.attention plan rounding",
+    "data": "checks",
     "runs": "checks data files",
     "callbacks": "files",
     "folding.scaled": "",

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_nfnets.checks import check_positive
 from keras_nfnets.layers.composite import Composite
 
 
@@ -69,10 +70,8 @@ class Head(Composite):
                 "`pooling` must be 'avg' or 'max' with a classifier. "
                 f"Received: pooling=None, classes={classes}"
             )
-        if classes is not None and classes < 1:
-            raise ValueError(
-                f"`classes` must be positive. Received: classes={classes}"
-            )
+        if classes is not None:
+            check_positive(classes=classes)
         self.filters = filters
         self.classes = classes
         self.pooling = pooling

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_nfnets.checks import check_rate
+
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class StochasticDepth(keras.layers.Layer):
@@ -36,8 +38,7 @@ class StochasticDepth(keras.layers.Layer):
 
     def __init__(self, rate, scale_by_keep=False, seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"`rate` must be in [0, 1). Received: rate={rate}")
+        check_rate(rate=rate)
         self.rate = rate
         self.scale_by_keep = scale_by_keep
         self.seed = seed
