@@ -80,7 +80,7 @@ MAY_IMPORT = {
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
-KNOW_THEIR_BACKEND = {"convolve", "hooks", "export"}
+KNOW_THEIR_BACKEND = {"convolve", "hooks", "export", "optimizers"}
 
 
 def module_name(path):
