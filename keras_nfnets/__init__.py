@@ -13,6 +13,7 @@ from keras_nfnets import losses as losses
 from keras_nfnets import optimizers as optimizers
 from keras_nfnets import published as published
 from keras_nfnets import recipes as recipes
+from keras_nfnets import sam as sam
 from keras_nfnets import weight_files as weight_files
 from keras_nfnets import weights as weights
 from keras_nfnets.agc import AGC as AGC
@@ -21,6 +22,7 @@ from keras_nfnets.imagenet import evaluation_crop as evaluation_crop
 from keras_nfnets.imagenet import preprocess_input as preprocess_input
 from keras_nfnets.models import NFNet as NFNet
 from keras_nfnets.plan import feature_strides as feature_strides
+from keras_nfnets.sam import SAM as SAM
 from keras_nfnets.training import AGCModel as AGCModel
 from keras_nfnets.variants import VARIANTS as VARIANTS
 from keras_nfnets.variants import Variant as Variant

@@ -12,7 +12,6 @@ import keras
 from keras import ops
 
 
-@contextlib.contextmanager
 def after_sum(optimizer, clipper):
     """While open, the optimizer passes summed gradients through the clipper.
 
@@ -27,25 +26,44 @@ def after_sum(optimizer, clipper):
             are the `keras.Variable`s, `values` what holds them on this
             replica, and `weight` is 0 where the step only accumulates.
 
+    Returns:
+        A context manager.
+
     Raises:
         ValueError: If the optimizer accumulates gradients on several
             replicas of a TensorFlow strategy.
         RuntimeError: If this version of Keras has no such place.
     """
-    replaced = _REPLACED[keras.backend.backend()](optimizer, clipper)
-    for owner, name, method in replaced:
-        if not hasattr(owner, name):
-            # Better than training on without clipping.
+    return replaced(
+        _REPLACED[keras.backend.backend()](optimizer, clipper), "AGC"
+    )
+
+
+@contextlib.contextmanager
+def replaced(methods, name):
+    """While open, instances have other methods than their classes.
+
+    Args:
+        methods: List of an owner, the name of its method, and the method.
+        name: String, what enters the step this way, for the error.
+
+    Raises:
+        RuntimeError: If this version of Keras has no method of that name.
+    """
+    for owner, method_name, _ in methods:
+        if not hasattr(owner, method_name):
+            # Better than training on without what was asked for.
             raise RuntimeError(
-                f"Keras {keras.__version__} has no {name} in "
-                f"{type(owner).__name__}, where AGC would enter the step."
+                f"Keras {keras.__version__} has no {method_name} in "
+                f"{type(owner).__name__}, where {name} would enter the step."
             )
-        object.__setattr__(owner, name, method)
     try:
+        for owner, method_name, method in methods:
+            object.__setattr__(owner, method_name, method)
         yield
     finally:
-        for owner, name, _ in replaced:
-            owner.__dict__.pop(name, None)
+        for owner, method_name, _ in methods:
+            owner.__dict__.pop(method_name, None)
 
 
 def _replaced_on_tensorflow(optimizer, clipper):
@@ -57,7 +75,7 @@ def _replaced_on_tensorflow(optimizer, clipper):
     """
     import tensorflow as tf
 
-    inner = _inner(optimizer)
+    inner = inner_optimizer(optimizer)
     _check_accumulation(inner)
 
     def sum_gradients(gradients, variables):
@@ -85,7 +103,7 @@ def _replaced_on_tensorflow(optimizer, clipper):
 
 def _replaced_on_jax(optimizer, clipper):
     """JAX's gradient is global already under `keras.distribution`."""
-    inner = _inner(optimizer)
+    inner = inner_optimizer(optimizer)
 
     def clip_and_update(gradients, variables, learning_rate):
         clipped = _clip(
@@ -118,7 +136,7 @@ def _replaced_on_jax(optimizer, clipper):
 
 def _replaced_on_torch(optimizer, clipper):
     """PyTorch has one replica, and no traced conditions."""
-    inner = _inner(optimizer)
+    inner = inner_optimizer(optimizer)
 
     def clip_and_update(gradients, variables, learning_rate):
         clipped = _clip(clipper, inner, gradients, variables)
@@ -136,7 +154,8 @@ _REPLACED = {
 }
 
 
-def _inner(optimizer):
+def inner_optimizer(optimizer):
+    """Returns the optimizer that updates, without what scales its loss."""
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return optimizer.inner_optimizer
     return optimizer

@@ -11,6 +11,7 @@ from keras_nfnets.checks import (
 )
 from keras_nfnets.losses import Crossentropy
 from keras_nfnets.optimizers import SGD, WarmupCosine
+from keras_nfnets.sam import SAM
 from keras_nfnets.variants import VARIANTS
 
 
@@ -19,9 +20,8 @@ class Recipe:
     """How one network is trained on ImageNet, complete as data.
 
     The defaults are those of NFNet-F0. `model_args` and `compile_args` hand
-    on what Keras's own training can honour. The rest is for the input
-    pipeline (image sizes, RandAugment, MixUp, CutMix) and for a step that
-    this library does not have yet (sharpness-aware minimization, SAM).
+    on what model and training can honour. The rest is for the input pipeline
+    (image sizes, RandAugment, MixUp, CutMix).
 
     `dataclasses.replace(recipe, clipping=0.02)` changes a field and leaves
     the others as they are; `scaled` lets the learning rate follow.
@@ -65,10 +65,9 @@ class Recipe:
             `0.5`.
         cutmix_alpha: Float, both parameters of its beta distribution. Defaults
             to `1.0`, which is uniform.
-        sam_rho: Float, SAM's radius, or `None` for plain gradients. Defaults
-            to `None`.
-        sam_share: Float, share of a batch that SAM's first gradient is taken
-            of. Defaults to `0.2`.
+        sam_rho: Float, see `SAM`, or `None` for plain gradients. Defaults to
+            `None`.
+        sam_share: Float, see `SAM`. Defaults to `0.2`.
 
     Raises:
         ValueError: If a field is outside its range.
@@ -191,7 +190,7 @@ class Recipe:
         """Returns the arguments of `AGCModel.compile`.
 
         They take in the epochs, the learning rates, the warm-up, momentum,
-        L2, the average of the weights, label smoothing and AGC; no other
+        L2, the average of the weights, label smoothing, AGC and SAM; no other
         field. Labels are integers or, of mixed images, rows of shares, see
         `losses.Crossentropy`; the model returns probabilities.
 
@@ -227,6 +226,9 @@ class Recipe:
         agc = None
         if self.clipping is not None:
             agc = AGC(self.clipping, self.epsilon)
+        sam = None
+        if self.sam_rho is not None:
+            sam = SAM(self.sam_rho, self.sam_share)
         return dict(
             optimizer=SGD(
                 schedule, self.momentum, self.nesterov, self.l2, **ema
@@ -234,6 +236,7 @@ class Recipe:
             loss=Crossentropy(self.label_smoothing),
             metrics=["accuracy"],
             agc=agc,
+            sam=sam,
         )
 
     def _fields(self, names):

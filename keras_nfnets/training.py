@@ -1,10 +1,12 @@
-"""AGC inside `model.fit`, on every backend.
+"""AGC and SAM inside `model.fit`, on every backend.
 
 The order of a step is fixed: gradients of the scaled loss, unscale,
 accumulate, sum over replicas, AGC, then the optimizer's own update. Keras's
-own `train_step` runs; `hooks` lets AGC in at its place.
+own `train_step` runs; `hooks` lets AGC in at its place, and `ascent` moves the
+weights for SAM while the gradients are taken.
 """
 
+import contextlib
 import functools
 
 import keras
@@ -14,7 +16,9 @@ from keras import ops
 from keras.src.models.functional import Functional
 
 from keras_nfnets.agc import AGC, clip_units
+from keras_nfnets.ascent import at_ascent, check_optimizer
 from keras_nfnets.hooks import after_sum
+from keras_nfnets.sam import SAM
 from keras_nfnets.units import units_of_model
 
 
@@ -43,6 +47,7 @@ class AGCModel(keras.Model):
     """
 
     _clipper = None
+    _sam = None
 
     def __init__(self, *args, **kwargs):
         if _is_functional(args, kwargs) and not isinstance(self, Functional):
@@ -51,24 +56,36 @@ class AGCModel(keras.Model):
             self.__class__ = _functional_class(type(self))
         super().__init__(*args, **kwargs)
 
-    def compile(self, *args, agc=AGC(), **kwargs):  # noqa: B008 (frozen)
+    def compile(self, *args, agc=AGC(), sam=None, **kwargs):  # noqa: B008
         """Configures training.
 
         Args:
             *args: As for `keras.Model.compile`.
             agc: `AGC`, or `None` to train as `keras.Model` does. Defaults to
                 `AGC()`, the paper's settings.
+            sam: `SAM`, for sharpness-aware minimization, or `None`. Defaults
+                to `None`.
             **kwargs: As for `keras.Model.compile`.
 
         Raises:
-            ValueError: If `agc` is neither, or its `exclude` matches nothing.
+            ValueError: If `agc` or `sam` is something else, the `exclude` of
+                `agc` matches nothing, or the optimizer accumulates gradients
+                while `sam` is given.
         """
         if agc is not None and not isinstance(agc, AGC):
             raise ValueError(
                 "`agc` must be an instance of keras_nfnets.AGC, or None. "
                 f"Received: agc={agc!r}"
             )
+        if sam is not None and not isinstance(sam, SAM):
+            raise ValueError(
+                "`sam` must be an instance of keras_nfnets.SAM, or None. "
+                f"Received: sam={sam!r}"
+            )
         super().compile(*args, **kwargs)
+        if sam:
+            check_optimizer(self.optimizer)
+        self._sam = sam
         self._given_jit_compile = kwargs.get("jit_compile", "auto")
         self._clipper = agc and _Clipper(agc, self)
         if self._clipper and self.built:
@@ -82,11 +99,13 @@ class AGCModel(keras.Model):
         return super().make_train_function(force)
 
     def train_step(self, *args):
-        if self._clipper is None:
-            return super().train_step(*args)
-        with after_sum(self.optimizer, self._clipper):
+        with contextlib.ExitStack() as stack:
+            if self._sam:
+                stack.enter_context(at_ascent(self, self._sam, *args))
+            if self._clipper:
+                stack.enter_context(after_sum(self.optimizer, self._clipper))
             result = super().train_step(*args)
-        if keras.backend.backend() == "jax":
+        if self._clipper and keras.backend.backend() == "jax":
             return self._clipper.add_to_state(*result, self.metrics_variables)
         return result
 
@@ -106,6 +125,7 @@ class AGCModel(keras.Model):
         if config:
             agc = self._clipper and self._clipper.agc
             config["agc"] = keras.saving.serialize_keras_object(agc)
+            config["sam"] = keras.saving.serialize_keras_object(self._sam)
             # Keras saves what "auto" came to on this backend; another one,
             # where the file is loaded, has to choose for itself.
             config["jit_compile"] = self._given_jit_compile

@@ -21,12 +21,14 @@ _SINGLE_LAYERS = (
 MAY_IMPORT = {
     "activations": "",
     "agc": "checks",
+    "ascent": "hooks sam",
     "checks": "",
     "convolve": "",
     "losses": "checks",
     "optimizers": "checks",
-    "recipes": "agc checks losses optimizers variants",
+    "recipes": "agc checks losses optimizers sam variants",
     "rounding": "",
+    "sam": "checks",
     "standardization": "",
     "variants": "rounding",
     "layers.activation": "activations",
@@ -44,7 +46,7 @@ MAY_IMPORT = {
     "layers": f"{_SINGLE_LAYERS} layers.block layers.head layers.stem",
     "hooks": "",
     "units": "agc",
-    "training": "agc hooks units",
+    "training": "agc ascent hooks sam units",
     "plan": "checks variants",
     "imagenet": "checks plan",
     "models": (
@@ -80,7 +82,7 @@ MAY_IMPORT = {
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
-KNOW_THEIR_BACKEND = {"convolve", "hooks", "export", "optimizers"}
+KNOW_THEIR_BACKEND = {"ascent", "convolve", "export", "hooks", "optimizers"}
 
 
 def module_name(path):

@@ -23,6 +23,7 @@ from keras_nfnets import (
     optimizers,
     published,
     recipes,
+    sam,
     weight_files,
     weights,
 )
@@ -42,6 +43,7 @@ MODULES = (
     optimizers,
     published,
     recipes,
+    sam,
     weight_files,
     weights,
 )

@@ -160,6 +160,8 @@ def test_compile_args_take_in_the_fields():
         ema_decay=0.75,
         clipping=0.02,
         epsilon=1e-2,
+        sam_rho=0.1,
+        sam_share=0.5,
     )
     arguments = recipe.compile_args(10)
     optimizer = arguments["optimizer"].get_config()
@@ -178,8 +180,11 @@ def test_compile_args_take_in_the_fields():
     assert optimizer | expected == optimizer
     assert arguments["loss"].get_config()["label_smoothing"] == 0.2
     assert arguments["agc"] == keras_nfnets.AGC(0.02, 1e-2)
-    plain = dataclasses.replace(recipe, ema_decay=None).compile_args(10)
-    assert not plain["optimizer"].use_ema
+    assert arguments["sam"] == keras_nfnets.SAM(0.1, 0.5)
+    plain = dataclasses.replace(recipe, ema_decay=None, sam_rho=None)
+    arguments = plain.compile_args(10)
+    assert not arguments["optimizer"].use_ema
+    assert arguments["sam"] is None
 
 
 def test_network_trains_on_mixed_images():
@@ -208,7 +213,7 @@ def trained(recipe, cls=keras_nfnets.AGCModel):
     model = cls(inputs, keras.layers.Dense(4, "softmax")(x))
     arguments = recipe.compile_args(1)
     if cls is keras.Model:
-        del arguments["agc"]
+        del arguments["agc"], arguments["sam"]
     model.compile(**arguments)
     x = 10 * np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
     history = model.fit(x, np.arange(4), epochs=2, verbose=0).history

@@ -51,6 +51,29 @@ def train():
     return model, weights, history.history
 
 
+def train_with_sam(order):
+    """The weights after eight steps with SAM, by the order within a batch."""
+    inputs = keras.Input((8,))
+    hidden = keras.layers.Dense(6, "tanh")(inputs)
+    model = keras_nfnets.AGCModel(inputs, keras.layers.Dense(3)(hidden))
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(size=v.shape) for v in model.weights])
+    model.compile(
+        keras_nfnets.optimizers.SGD(0.01),
+        "mse",
+        sam=keras_nfnets.SAM(rho=0.5, share=0.5),
+    )
+    x = X[:, 0, :8, 0].reshape(8, 8, 8)[:, order].reshape(64, 8)
+    model.fit(x, x[:, :3], batch_size=8, shuffle=False, verbose=0)
+    return [keras.ops.convert_to_numpy(v) for v in model.weights]
+
+
+# Two replicas have four samples each of a batch of eight. SAM takes the first
+# two of each, which one replica alone has to find at the front.
+TOGETHER = [0, 1, 2, 3, 4, 5, 6, 7]
+ALONE = [0, 1, 4, 5, 2, 3, 6, 7]
+
+
 def clip_before_the_sum():
     """The mistake that the order of a step is there to avoid."""
 
@@ -75,6 +98,10 @@ def distance(ours, theirs):
     )
 
 
+def distances_with_sam(alone, of_other_samples, together):
+    return distance(alone, together), distance(alone, of_other_samples)
+
+
 def on_tensorflow():
     import tensorflow as tf
 
@@ -83,7 +110,10 @@ def on_tensorflow():
         [tf.config.LogicalDeviceConfiguration()] * REPLICAS,
     )
     _, alone, logs = train()
+    with_sam = [train_with_sam(order) for order in (ALONE, TOGETHER)]
     devices = [f"CPU:{i}" for i in range(REPLICAS)]
+    with tf.distribute.MirroredStrategy(devices[:2]).scope():
+        with_sam.append(train_with_sam(TOGETHER))
     with tf.distribute.MirroredStrategy(devices).scope():
         model, together, their_logs = train()
         reduced = reduced_by_tensorflow(model)
@@ -92,6 +122,7 @@ def on_tensorflow():
     return {
         "distance": distance(alone, together),
         "distance_if_clipped_first": distance(alone, mistaken),
+        "distances_with_sam": distances_with_sam(*with_sam),
         "logs": [logs, their_logs],
         "reduced": reduced,
         "parameters": model.count_params(),
@@ -122,20 +153,26 @@ def on_jax():
     import jax
 
     devices = jax.devices()
-    mesh = keras.distribution.DataParallel(
-        devices=[f"cpu:{i}" for i in range(len(devices))],
-        auto_shard_dataset=False,
-    )
     _, alone, logs = train()
-    keras.distribution.set_distribution(mesh)
+    with_sam = [train_with_sam(order) for order in (ALONE, TOGETHER)]
+    keras.distribution.set_distribution(data_parallel(2))
+    with_sam.append(train_with_sam(TOGETHER))
+    keras.distribution.set_distribution(data_parallel(len(devices)))
     model, together, their_logs = train()
     return {
         "devices": len(devices),
         "distance": distance(alone, together),
+        "distances_with_sam": distances_with_sam(*with_sam),
         "logs": [logs, their_logs],
         "reduced": reduced_by_jax(model),
         "parameters": model.count_params(),
     }
+
+
+def data_parallel(devices):
+    return keras.distribution.DataParallel(
+        devices=[f"cpu:{i}" for i in range(devices)], auto_shard_dataset=False
+    )
 
 
 def reduced_by_jax(model):

@@ -1,0 +1,136 @@
+"""Sharpness-aware minimization (SAM): the settings and the arithmetic.
+
+Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412), Section 2.
+"""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from keras_nfnets.checks import check_positive
+
+
+@keras.saving.register_keras_serializable("keras_nfnets")
+@dataclasses.dataclass(frozen=True)
+class SAM:
+    """Settings of sharpness-aware minimization, for `AGCModel.compile(sam=)`.
+
+    A step takes two gradients. With the first, g, of a share of the batch,
+    all trainable weights are moved by `rho * g / (norm(g) + 1e-12)`, where
+    the norm is that of all of them together. There the second is taken, of
+    the whole batch, by which the optimizer updates the weights as they were.
+
+    Args:
+        rho: Float, how far the weights are moved, in the units of their
+            norm. Defaults to `0.05`.
+        share: Float in (0, 1], share of the batch that the first gradient is
+            taken of: its first samples, rounded, and at least one. Of each
+            replica's part of the batch where there are several. A step costs
+            about `1 + share` times as much. Defaults to `0.2`.
+
+    Raises:
+        ValueError: If `rho` is not positive, or `share` is outside (0, 1].
+
+    Example:
+
+    >>> model.compile("sgd", "mse", sam=keras_nfnets.SAM(rho=0.05, share=0.2))
+
+    Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412),
+    Algorithm 1; rho and share are those of the NFNets,
+    [Brock et al., 2021](https://arxiv.org/abs/2102.06171)
+    """
+
+    rho: float = 0.05
+    share: float = 0.2
+
+    def __post_init__(self):
+        check_positive(rho=self.rho)
+        if not 0 < self.share <= 1:
+            raise ValueError(
+                f"`share` must be in (0, 1]. Received: share={self.share}"
+            )
+
+    def get_config(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def ascent(gradients, rho):
+    """Returns by how much SAM moves each weight, and what to scale the loss by.
+
+    The second is 1, or NaN where the norm of the gradients is not finite. No
+    weight is moved then, so that the model's state stays finite, and the loss
+    times NaN makes the step's gradient NaN, which loss scaling skips.
+
+    Args:
+        gradients: List of tensors, or `None` where there is no gradient.
+        rho: Float, see `SAM`.
+
+    Returns:
+        A list of tensors or `None`, and a scalar tensor.
+
+    Example:
+
+    >>> offsets, factor = keras_nfnets.sam.ascent([gradient], rho=0.05)
+
+    Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412),
+    Equation 2
+    """
+    squares = [_square_sum(g) for g in gradients if g is not None]
+    norm = ops.sqrt(sum(squares))
+    finite = ops.isfinite(norm)
+    scale = rho / (norm + 1e-12)
+    offsets = [
+        None
+        if g is None
+        else ops.where(finite, g * ops.cast(scale, g.dtype), 0)
+        for g in gradients
+    ]
+    return offsets, ops.where(finite, 1.0, float("nan"))
+
+
+def first_share(data, share, parts=1):
+    """Returns the first samples of each part of a batch, as a smaller batch.
+
+    Args:
+        data: Nested structure of tensors with a batch axis, or `None` in it.
+        share: Float, see `SAM`.
+        parts: Integer, how many equal parts the batch has. Defaults to `1`.
+
+    Returns:
+        The same structure.
+
+    Example:
+
+    >>> x, y = keras_nfnets.sam.first_share((x, y), share=0.2)
+    """
+
+    def first(x):
+        if x is None:
+            return None
+        size = ops.shape(x)[0] // parts
+        count = _count(size, share)
+        if parts == 1:
+            return x[:count]
+        x = ops.reshape(x, (parts, size, *x.shape[1:]))[:, :count]
+        return ops.reshape(x, (parts * count, *x.shape[2:]))
+
+    return keras.tree.map_structure(first, data)
+
+
+def _count(size, share):
+    if isinstance(size, int):
+        return max(1, round(share * size))
+    # TensorFlow may trace for batches of any size.
+    count = ops.round(share * ops.cast(size, "float32"))
+    return ops.maximum(ops.cast(count, "int32"), 1)
+
+
+def _square_sum(x):
+    if keras.backend.standardize_dtype(x.dtype) != "float64":
+        x = ops.cast(x, "float32")
+    return ops.sum(ops.square(x))
