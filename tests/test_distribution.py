@@ -42,7 +42,7 @@ def test_four_replicas_end_at_the_weights_of_one(result):
         np.testing.assert_allclose(together[name], alone[name], rtol=1e-5)
 
 
-def test_sam_on_two_replicas_ends_at_the_weights_of_one(result):
+def test_sam_on_four_replicas_ends_at_the_weights_of_one(result):
     right, of_other_samples = result["distances_with_sam"]
     # Relative to the largest weight: eight steps of float32.
     assert right < 1e-6

@@ -68,10 +68,10 @@ def train_with_sam(order):
     return [keras.ops.convert_to_numpy(v) for v in model.weights]
 
 
-# Two replicas have four samples each of a batch of eight. SAM takes the first
-# two of each, which one replica alone has to find at the front.
+# Four replicas have two samples each of a batch of eight. SAM takes the first
+# of each, which one replica alone has to find at the front.
 TOGETHER = [0, 1, 2, 3, 4, 5, 6, 7]
-ALONE = [0, 1, 4, 5, 2, 3, 6, 7]
+ALONE = [0, 2, 4, 6, 1, 3, 5, 7]
 
 
 def clip_before_the_sum():
@@ -112,9 +112,8 @@ def on_tensorflow():
     _, alone, logs = train()
     with_sam = [train_with_sam(order) for order in (ALONE, TOGETHER)]
     devices = [f"CPU:{i}" for i in range(REPLICAS)]
-    with tf.distribute.MirroredStrategy(devices[:2]).scope():
-        with_sam.append(train_with_sam(TOGETHER))
     with tf.distribute.MirroredStrategy(devices).scope():
+        with_sam.append(train_with_sam(TOGETHER))
         model, together, their_logs = train()
         reduced = reduced_by_tensorflow(model)
         clip_before_the_sum()
@@ -153,11 +152,14 @@ def on_jax():
     import jax
 
     devices = jax.devices()
+    mesh = keras.distribution.DataParallel(
+        devices=[f"cpu:{i}" for i in range(len(devices))],
+        auto_shard_dataset=False,
+    )
     _, alone, logs = train()
     with_sam = [train_with_sam(order) for order in (ALONE, TOGETHER)]
-    keras.distribution.set_distribution(data_parallel(2))
+    keras.distribution.set_distribution(mesh)
     with_sam.append(train_with_sam(TOGETHER))
-    keras.distribution.set_distribution(data_parallel(len(devices)))
     model, together, their_logs = train()
     return {
         "devices": len(devices),
@@ -167,12 +169,6 @@ def on_jax():
         "reduced": reduced_by_jax(model),
         "parameters": model.count_params(),
     }
-
-
-def data_parallel(devices):
-    return keras.distribution.DataParallel(
-        devices=[f"cpu:{i}" for i in range(devices)], auto_shard_dataset=False
-    )
 
 
 def reduced_by_jax(model):
