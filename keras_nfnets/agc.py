@@ -124,8 +124,17 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
     if not present:
         return clipped, None
     axes = axes or [None] * len(gradients)
-    norms = [_square_sum(clipped[i], axes[i]) for i in present]
-    weights = [_square_sum(variables[i], axes[i]) for i in present]
+    # The shapes of weights, as a gradient's may not be known while tracing.
+    layouts = {i: _layout(variables[i].shape, axes[i]) for i in present}
+
+    def matrix(x, i):
+        return ops.reshape(ops.convert_to_tensor(x), layouts[i][0])
+
+    matrices = {i: matrix(clipped[i], i) for i in present}
+    norms = [_square_sum(matrices[i], layouts[i][1]) for i in present]
+    weights = [
+        _square_sum(matrix(variables[i], i), layouts[i][1]) for i in present
+    ]
     norm = ops.sqrt(ops.concatenate([ops.reshape(n, (-1,)) for n in norms]))
     weight = ops.sqrt(ops.concatenate([ops.reshape(w, (-1,)) for w in weights]))
     limit = clipping * ops.maximum(weight, epsilon)
@@ -134,9 +143,8 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
     ends = list(itertools.accumulate(math.prod(n.shape) for n in norms))
     parts = ops.split(factor, ends)[:-1]
     for i, part, n in zip(present, parts, norms, strict=True):
-        matrix, _ = _as_matrix(clipped[i], axes[i])
-        part = ops.cast(ops.reshape(part, n.shape), matrix.dtype)
-        clipped[i] = ops.reshape(matrix * part, clipped[i].shape)
+        part = ops.cast(ops.reshape(part, n.shape), clipped[i].dtype)
+        clipped[i] = ops.reshape(matrices[i] * part, variables[i].shape)
     return clipped, clips
 
 
@@ -166,11 +174,8 @@ def unitwise_norm(x, axes=None):
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
     """
     x = ops.convert_to_tensor(x)
-    norm = ops.sqrt(_square_sum(x, axes))
-    units = axes_of_shape(x.shape) if axes is None else axes
-    return ops.reshape(
-        norm, [1 if i in units else n for i, n in enumerate(x.shape)]
-    )
+    axes = axes_of_shape(x.shape) if axes is None else axes
+    return ops.sqrt(_square_sum(x, axes))
 
 
 def is_vector(shape):
@@ -194,20 +199,20 @@ def axes_of_shape(shape):
 
 
 def _square_sum(x, axes):
-    """Returns the sum of squares of each unit of `_as_matrix`."""
-    x, axes = _as_matrix(ops.convert_to_tensor(x), axes)
     if keras.backend.standardize_dtype(x.dtype) != "float64":
         x = ops.cast(x, "float32")
     return ops.sum(ops.square(x), axis=axes, keepdims=True)
 
 
-def _as_matrix(x, axes):
-    """Returns a kernel with the inputs of a unit in one column, and its axes.
+def _layout(shape, axes):
+    """Returns the shape in which to clip a kernel, and the unit's axes there.
 
-    Where the axes allow that without moving anything. For a TPU, XLA would
-    otherwise copy kernels of narrow groups into another layout.
+    A matrix, with the inputs of a unit in one column, where that moves
+    nothing. For a TPU, XLA would otherwise copy the kernels of grouped
+    convolutions into another layout.
     """
-    axes = axes_of_shape(x.shape) if axes is None else tuple(axes)
-    if len(axes) > 1 and axes == tuple(range(len(x.shape) - 1)):
-        return ops.reshape(x, (-1, x.shape[-1])), (0,)
-    return x, axes
+    shape = tuple(shape)
+    axes = axes_of_shape(shape) if axes is None else tuple(axes)
+    if len(axes) > 1 and axes == tuple(range(len(shape) - 1)):
+        return (math.prod(shape[:-1]), shape[-1]), (0,)
+    return shape, axes

@@ -138,6 +138,23 @@ def test_unit_follows_from_the_layer(layer, shape, name, axes):
     )
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow traces them")
+@pytest.mark.parametrize("shape", [(4, 3), (3, 3, 2, 4), (5,)])
+def test_gradients_of_unknown_shape(shape):
+    import tensorflow as tf
+
+    draw = np.random.default_rng(0)
+    weight, gradient = draw.normal(size=(2, *shape)).astype("float32")
+    unknown = tf.TensorSpec([None] * len(shape))
+
+    @tf.function(input_signature=[unknown])
+    def clip(gradient):
+        return agc.adaptive_clip([gradient], [weight])[0]
+
+    (expected,) = agc.adaptive_clip([gradient], [weight])
+    np.testing.assert_array_equal(to_numpy(clip(gradient)), to_numpy(expected))
+
+
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="needs one backend only")
 @pytest.mark.parametrize(
     "layer, shape, name, axes",
