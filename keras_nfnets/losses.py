@@ -61,7 +61,9 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
 
 def _rows(labels, classes):
     """Returns integers as one-hot rows."""
-    known = ops.expand_dims((labels >= 0) & (labels < classes), -1)
-    rows = ops.one_hot(ops.cast(labels, "int32"), classes)
-    # A row of zeros would train an image towards no class, and say nothing.
-    return ops.where(known, rows, float("nan"))
+    known = (labels >= 0) & (labels < classes)
+    # Some backends raise for what is no class, some give a row of zeros, which
+    # would train an image towards no class and say nothing.
+    labels = ops.cast(ops.where(known, labels, 0), "int32")
+    rows = ops.one_hot(labels, classes)
+    return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
