@@ -84,6 +84,15 @@ def keras_step(job, model):
     return lambda: model.predict_on_batch(images)
 
 
+def plain_sgd(keras):
+    """Returns the optimizer of those who have none of their own.
+
+    Args:
+        keras: Module, Keras of any generation.
+    """
+    return keras.optimizers.SGD(LEARNING_RATE, momentum=0.9, nesterov=True)
+
+
 def keras_versions():
     """Returns the versions of Keras 3 and of its backend."""
     import keras

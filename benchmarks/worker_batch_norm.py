@@ -45,7 +45,7 @@ with worker.timed("build"):
     )
 if job.task == "train":
     model.compile(
-        keras.optimizers.SGD(worker.LEARNING_RATE, momentum=0.9, nesterov=True),
+        worker.plain_sgd(keras),
         "sparse_categorical_crossentropy",
         agc=None,
     )

@@ -22,9 +22,7 @@ with worker.timed("build"):
     )
 if job.task == "train":
     model.compile(
-        tf.keras.optimizers.SGD(
-            worker.LEARNING_RATE, momentum=0.9, nesterov=True
-        ),
+        worker.plain_sgd(tf.keras),
         "sparse_categorical_crossentropy",
     )
 

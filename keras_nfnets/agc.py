@@ -131,9 +131,9 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
         return ops.reshape(ops.convert_to_tensor(x), layouts[i][0])
 
     matrices = {i: matrix(clipped[i], i) for i in present}
-    norms = [_square_sum(matrices[i], layouts[i][1]) for i in present]
+    norms = [square_sum(matrices[i], layouts[i][1]) for i in present]
     weights = [
-        _square_sum(matrix(variables[i], i), layouts[i][1]) for i in present
+        square_sum(matrix(variables[i], i), layouts[i][1]) for i in present
     ]
     norm = ops.sqrt(ops.concatenate([ops.reshape(n, (-1,)) for n in norms]))
     weight = ops.sqrt(ops.concatenate([ops.reshape(w, (-1,)) for w in weights]))
@@ -175,7 +175,7 @@ def unitwise_norm(x, axes=None):
     """
     x = ops.convert_to_tensor(x)
     axes = axes_of_shape(x.shape) if axes is None else axes
-    return ops.sqrt(_square_sum(x, axes))
+    return ops.sqrt(square_sum(x, axes))
 
 
 def is_vector(shape):
@@ -198,10 +198,14 @@ def axes_of_shape(shape):
     )
 
 
-def _square_sum(x, axes):
+def square_sum(x, axes=None):
+    """Returns the sum of squares over axes, or over all; in float32 at least.
+
+    Axes that are summed over stay, of size one, but not where all are.
+    """
     if keras.backend.standardize_dtype(x.dtype) != "float64":
         x = ops.cast(x, "float32")
-    return ops.sum(ops.square(x), axis=axes, keepdims=True)
+    return ops.sum(ops.square(x), axis=axes, keepdims=axes is not None)
 
 
 def _layout(shape, axes):

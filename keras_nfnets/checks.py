@@ -13,6 +13,15 @@ def check_positive(**arguments):
             )
 
 
+def check_not_negative(**arguments):
+    """Raises a ValueError that names the first argument that is below 0."""
+    for name, value in arguments.items():
+        if not value >= 0:
+            raise ValueError(
+                f"`{name}` must not be negative. Received: {name}={value}"
+            )
+
+
 def check_whole(**arguments):
     """Raises a ValueError unless every argument is a positive integer."""
     for name, value in arguments.items():

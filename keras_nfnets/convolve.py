@@ -103,7 +103,7 @@ def splits_groups():
 
 
 def has_own_gradient(kernel_size, strides, padding, dilation_rate):
-    """Whether both gradients of a convolution run as convolutions.
+    """Whether both gradients run as convolutions or matrix products.
 
     True for stride 1, "same" padding and odd sizes on TensorFlow's CPU, where
     the forward kernel is faster than the gradient kernels. Over the shapes of

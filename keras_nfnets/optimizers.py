@@ -6,7 +6,7 @@ import re
 import keras
 from keras import ops
 
-from keras_nfnets.checks import check_rate
+from keras_nfnets.checks import check_not_negative, check_rate
 
 # Gains and biases by the papers' names and by those of Keras's normalizations.
 GAINS_AND_BIASES = (r"(gain|bias)[^/]*$", r"(^|/)(gamma|beta|scale|offset)$")
@@ -70,8 +70,7 @@ class SGD(keras.optimizers.Optimizer):
             )
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         check_rate(momentum=momentum)
-        if not l2 >= 0:
-            raise ValueError(f"`l2` must not be negative. Received: l2={l2}")
+        check_not_negative(l2=l2)
         self.momentum = momentum
         self.nesterov = nesterov
         self.l2 = l2

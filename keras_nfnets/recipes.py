@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from keras_nfnets.agc import AGC
 from keras_nfnets.checks import (
+    check_not_negative,
     check_positive,
     check_rate,
     check_whole,
@@ -119,7 +120,12 @@ class Recipe:
                 "momentum label_smoothing dropout stochastic_depth ema_decay"
             )
         )
-        self._check_not_negative()
+        check_not_negative(
+            **self._fields(
+                "minimum_learning_rate warmup_epochs l2 randaugment_layers "
+                "randaugment_magnitude mixup_share cutmix_share"
+            )
+        )
         self._check_bounds()
 
     def scaled(self, batch_size=None, epochs=None, train_size=None):
@@ -243,17 +249,6 @@ class Recipe:
         """Returns these fields by name, without those that are None."""
         values = {name: getattr(self, name) for name in names.split()}
         return {n: value for n, value in values.items() if value is not None}
-
-    def _check_not_negative(self):
-        names = (
-            "minimum_learning_rate warmup_epochs l2 randaugment_layers "
-            "randaugment_magnitude mixup_share cutmix_share"
-        )
-        for name, value in self._fields(names).items():
-            if not value >= 0:
-                raise ValueError(
-                    f"`{name}` must not be negative. Received: {name}={value}"
-                )
 
     def _check_bounds(self):
         if not self.minimum_learning_rate <= self.learning_rate:

@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_nfnets.checks import check_positive
+from keras_nfnets.checks import check_not_negative, check_positive
 from keras_nfnets.data import require
 from keras_nfnets.files import replacing
 
@@ -81,10 +81,7 @@ class Settings:
             clipping=self.clipping,
             epsilon=self.epsilon,
         )
-        if self.seed < 0:
-            raise ValueError(
-                f"`seed` must not be negative. Received: seed={self.seed}"
-            )
+        check_not_negative(seed=self.seed)
         object.__setattr__(self, "agc_exclude", tuple(self.agc_exclude))
 
     def warmup_steps(self, steps_per_epoch):

@@ -8,6 +8,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from keras_nfnets.agc import square_sum
 from keras_nfnets.checks import check_positive
 
 
@@ -80,7 +81,7 @@ def ascent(gradients, rho):
     Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412),
     Equation 2
     """
-    squares = [_square_sum(g) for g in gradients if g is not None]
+    squares = [square_sum(g) for g in gradients if g is not None]
     norm = ops.sqrt(sum(squares))
     finite = ops.isfinite(norm)
     scale = rho / (norm + 1e-12)
@@ -128,9 +129,3 @@ def _count(size, share):
     # TensorFlow may trace for batches of any size.
     count = ops.round(share * ops.cast(size, "float32"))
     return ops.maximum(ops.cast(count, "int32"), 1)
-
-
-def _square_sum(x):
-    if keras.backend.standardize_dtype(x.dtype) != "float64":
-        x = ops.cast(x, "float32")
-    return ops.sum(ops.square(x))

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "optimizers": "checks",
     "recipes": "agc checks losses optimizers sam variants",
     "rounding": "",
-    "sam": "checks",
+    "sam": "agc checks",
     "standardization": "",
     "variants": "rounding",
     "layers.activation": "activations",
