@@ -16,9 +16,9 @@ from keras_nfnets.data import (
     load,
     normalize,
     one_hot,
-    require,
 )
 from keras_nfnets.export import export_saved_model
+from keras_nfnets.extras import require
 from keras_nfnets.inference import RunClassifier, VariantClassifier
 from keras_nfnets.models import NFNet
 from keras_nfnets.optimizers import SGD, WarmupCosine

@@ -1,13 +1,13 @@
 """Images and labels: data sets as arrays, batches of them, and image files."""
 
 import dataclasses
-import importlib
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_nfnets.checks import check_positive
+from keras_nfnets.extras import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,30 +256,3 @@ def read_image(path, size, channels):
     if size is not None:
         image = image.resize((size, size), pillow.Resampling.BILINEAR)
     return np.asarray(image, "float32").reshape(*image.size[::-1], channels)
-
-
-def require(module, extra="data"):
-    """Imports a package that only some uses of this library need.
-
-    Args:
-        module: String, name of the module.
-        extra: String, the extra of this library that installs it. Defaults
-            to `"data"`.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: If it is not installed; the message says how to.
-
-    Example:
-
-    >>> datasets = keras_nfnets.data.require("sklearn.datasets")
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{error}. Install what is missing with "
-            f"`pip install 'keras-nfnets[{extra}]'`"
-        ) from None

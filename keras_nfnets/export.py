@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_nfnets import folding
-from keras_nfnets.data import require
+from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 from keras_nfnets.folding import fold as fold
 

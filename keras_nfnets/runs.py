@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from keras_nfnets.checks import check_not_negative, check_positive
-from keras_nfnets.data import require
+from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
 

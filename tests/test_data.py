@@ -1,5 +1,3 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from keras_nfnets.data import (
     normalize,
     one_hot,
     read_image,
-    require,
 )
 
 
@@ -179,9 +176,3 @@ def test_read_image_bad_files(tmp_path, pillow):
 def test_read_image_bad_channels(tmp_path, pillow):
     with pytest.raises(ValueError, match="must be 1 or 3. .*channels=2"):
         read_image(tmp_path / "image.png", 32, channels=2)
-
-
-def test_require_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"pip install 'keras-nfnets\[data\]"):
-        require("sklearn.datasets")

@@ -1,0 +1,30 @@
+"""Packages that only some uses of this library need."""
+
+import importlib
+
+
+def require(module, extra="data"):
+    """Imports a package that only some uses of this library need.
+
+    Args:
+        module: String, name of the module.
+        extra: String, the extra of this library that installs it. Defaults
+            to `"data"`.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If it is not installed; the message says how to.
+
+    Example:
+
+    >>> datasets = keras_nfnets.extras.require("sklearn.datasets")
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{error}. Install what is missing with "
+            f"`pip install 'keras-nfnets[{extra}]'`"
+        ) from None

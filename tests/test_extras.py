@@ -1,0 +1,11 @@
+import sys
+
+import pytest
+
+from keras_nfnets.extras import require
+
+
+def test_require_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r"pip install 'keras-nfnets\[data\]"):
+        require("sklearn.datasets")
