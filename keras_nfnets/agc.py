@@ -10,6 +10,7 @@ import math
 import keras
 from keras import ops
 
+from keras_nfnets.agc_report import Units
 from keras_nfnets.checks import check_positive
 
 
@@ -31,6 +32,12 @@ class AGC:
             to `"classifier"`.
         metric: Boolean, whether training reports `agc_clipped`, the share of
             units that were clipped. Defaults to `True`.
+        detailed: Boolean, whether it also reports that share for each part of
+            an `NFNet` (`agc_clipped_stem`, `agc_clipped_stage1` and so on to
+            `agc_clipped_head`; `agc_clipped_other` of what is no part of
+            one), and `gradient_norm` and `weight_norm`: the norm of all that
+            may be clipped, before it is. The model must be built. Defaults
+            to `False`.
 
     Raises:
         ValueError: If `clipping` or `epsilon` is not positive.
@@ -48,6 +55,7 @@ class AGC:
     epsilon: float = 1e-3
     exclude: object = "classifier"
     metric: bool = True
+    detailed: bool = False
 
     def __post_init__(self):
         check_positive(clipping=self.clipping, epsilon=self.epsilon)
@@ -112,7 +120,7 @@ def adaptive_clip(gradients, variables, clipping=0.01, epsilon=1e-3, axes=None):
 
 
 def clip_units(gradients, variables, clipping, epsilon, axes=None):
-    """As `adaptive_clip`, and returns a vector that marks the clipped units.
+    """As `adaptive_clip`, and returns what it found, a `Units` or `None`.
 
     The norms of all units stand in one vector, so that what is done per unit
     takes a handful of operations however many variables there are.
@@ -145,7 +153,10 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
     for i, part, n in zip(present, parts, norms, strict=True):
         part = ops.cast(ops.reshape(part, n.shape), clipped[i].dtype)
         clipped[i] = ops.reshape(matrices[i] * part, variables[i].shape)
-    return clipped, clips
+    counts = {
+        i: math.prod(n.shape) for i, n in zip(present, norms, strict=True)
+    }
+    return clipped, Units(clips, norm, weight, counts)
 
 
 def unitwise_norm(x, axes=None):

@@ -1,11 +1,12 @@
 """Callbacks that write a run folder while `fit` goes on."""
 
+import contextlib
 import math
-import shutil
 import signal
 
 import keras
 
+from keras_nfnets.checkpoints import Terminated, restore_metrics
 from keras_nfnets.files import replacing
 
 
@@ -41,37 +42,68 @@ class History(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the best and the last model of a run, each as a whole file.
+    """Keeps the best model of a run, and what the run can go on from.
 
     `keras.callbacks.ModelCheckpoint` writes in place: a run that is stopped
-    meanwhile has neither the old file nor the new one. Both files are there
-    from the first step on. The best is renamed before the last, so that a run
-    that was stopped in between does the epoch again.
+    meanwhile has neither the old file nor the new one. The best is renamed
+    before the checkpoint, so that a run that was stopped in between does the
+    epoch again.
 
     Args:
         run: `keras_nfnets.runs.Run`.
+        steps_per_epoch: Integer, batches in a whole epoch.
+        step: Integer, batches that the run has seen before. Defaults to `0`.
         monitor: String, the value of an epoch that is best when largest.
             Defaults to `"val_accuracy"`.
         best: Float, the best value of the epochs before. Defaults to
             minus infinity.
+        averages: `AveragedWeights`, if it is their model that is best, or
+            `None`. Defaults to `None`.
+        writes: Boolean, whether this is the one of several processes that
+            writes. Defaults to `True`.
 
     Raises:
         ValueError: If an epoch does not report `monitor`.
+        Terminated: After a checkpoint, once `terminate` was set.
 
     Example:
 
-    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.Checkpoint(run)])
+    >>> checkpoint = keras_nfnets.callbacks.Checkpoint(run, steps_per_epoch=22)
+    >>> model.fit(dataset, callbacks=[checkpoint])
     """
 
-    def __init__(self, run, monitor="val_accuracy", best=-math.inf):
+    def __init__(
+        self,
+        run,
+        steps_per_epoch,
+        step=0,
+        monitor="val_accuracy",
+        best=-math.inf,
+        averages=None,
+        writes=True,
+    ):
         super().__init__()
         self.run = run
+        self.steps_per_epoch = steps_per_epoch
+        self.step = step
         self.monitor = monitor
         self.best = best
+        self.averages = averages
+        self.writes = writes
+        self.terminate = False
 
     def on_train_begin(self, logs=None):
-        if not self.run.last.exists():
-            self._save(is_best=True)
+        if not self.run.checkpoints.steps():
+            self._save_best()
+            self._save()
+
+    # Before a batch, as Keras would wait for each batch to end otherwise.
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.terminate:
+            if self.step % self.steps_per_epoch:
+                self._save()
+            raise Terminated
+        self.step += 1
 
     def on_epoch_end(self, epoch, logs=None):
         if self.monitor not in (logs or {}):
@@ -80,45 +112,116 @@ class Checkpoint(keras.callbacks.Callback):
                 f"Received: monitor={self.monitor!r}"
             )
         value = float(logs[self.monitor])
-        self._save(is_best=value > self.best)
-        self.best = max(self.best, value)
+        if value > self.best:
+            self.best = value
+            self._save_best()
+        self._save()
+        if self.terminate:
+            raise Terminated
 
-    def _save(self, is_best):
-        with replacing(self.run.last) as last:
-            self.model.save(last)
-            if is_best:
-                with replacing(self.run.model) as best:
-                    shutil.copyfile(last, best)
+    def _save(self):
+        if self.writes:
+            self.run.checkpoints.save(self.model, self.step)
+
+    def _save_best(self):
+        if not self.writes:
+            return
+        with self.averages or contextlib.nullcontext():
+            with replacing(self.run.model) as best:
+                self.model.save(best)
 
 
-class Interrupt(keras.callbacks.Callback):
-    """Makes sure that Ctrl-C ends a training, as a context around `fit`.
+class AveragedWeights(keras.callbacks.SwapEMAWeights):
+    """Has a model evaluated with the averages of its weights.
 
-    Python raises `KeyboardInterrupt` in whatever runs at the moment. In a
-    finalizer, or a function that C code called, it is dropped, and training
-    would go on. This raises it again at the end of the step.
+    Keras's own does the same. On TensorFlow it swaps by adding and
+    subtracting, which rounds: the weights that training goes on with are not
+    the ones it left. This one is exact. As a context it swaps for something
+    else than an evaluation.
 
     Example:
 
-    >>> with keras_nfnets.callbacks.Interrupt() as interrupt:
-    ...     model.fit(x, y, callbacks=[interrupt])
+    >>> averages = keras_nfnets.callbacks.AveragedWeights()
+    >>> model.fit(x, y, validation_data=(x, y), callbacks=[averages])
     """
 
     def __init__(self):
         super().__init__()
-        self.received = False
 
     def __enter__(self):
-        self._previous = signal.signal(signal.SIGINT, self._receive)
+        self.on_test_begin()
+
+    def __exit__(self, *_):
+        self.on_test_end()
+
+    def _tf_swap_variables(self, optimizer):
+        self._backend_swap_variables(optimizer)
+
+
+class ResumedMetrics(keras.callbacks.Callback):
+    """Lets the first epoch's metrics go on from where they stood.
+
+    Args:
+        metrics: List, as a checkpoint has it.
+
+    Example:
+
+    >>> model, state = run.checkpoints.load()
+    >>> resumed = keras_nfnets.callbacks.ResumedMetrics(state["metrics"])
+    """
+
+    def __init__(self, metrics):
+        super().__init__()
+        self.metrics = metrics
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.metrics:
+            restore_metrics(self.model, self.metrics)
+            self.metrics = None
+
+
+class Signals(keras.callbacks.Callback):
+    """Ends a training on Ctrl-C or SIGTERM, as a context around `fit`.
+
+    Python raises `KeyboardInterrupt` in whatever runs at the moment. In a
+    finalizer, or a function that C code called, it is dropped, and training
+    would go on. This raises it again before the next step.
+
+    SIGTERM, which a machine gets before it is taken away, has the checkpoint
+    written first.
+
+    Args:
+        checkpoint: `Checkpoint`.
+
+    Example:
+
+    >>> with keras_nfnets.callbacks.Signals(checkpoint) as signals:
+    ...     model.fit(x, y, callbacks=[checkpoint, signals])
+    """
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.interrupted = False
+
+    def __enter__(self):
+        self._previous = {
+            signal.SIGINT: signal.signal(signal.SIGINT, self._interrupt),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._terminate),
+        }
         return self
 
     def __exit__(self, *_):
-        signal.signal(signal.SIGINT, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self.received:
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.interrupted:
             raise KeyboardInterrupt
 
-    def _receive(self, *_):
-        self.received = True
+    def _interrupt(self, *_):
+        self.interrupted = True
         raise KeyboardInterrupt
+
+    def _terminate(self, *_):
+        self.checkpoint.terminate = True

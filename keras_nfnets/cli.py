@@ -3,43 +3,31 @@
 import argparse
 import contextlib
 import sys
+from dataclasses import replace
 
 import keras
 from rich.console import Console
 from rich.table import Table
 
-from keras_nfnets.agc import AGC
-from keras_nfnets.callbacks import Checkpoint, History, Interrupt
+from keras_nfnets import runner
+from keras_nfnets.checkpoints import Terminated
 from keras_nfnets.complexity import complexity
 from keras_nfnets.data import (
-    Batches,
-    load,
-    normalize,
-    one_hot,
+    draw_grid,
+    open_source,
+    test_batches,
+    train_batches,
 )
 from keras_nfnets.export import export_saved_model
-from keras_nfnets.extras import require
 from keras_nfnets.inference import RunClassifier, VariantClassifier
-from keras_nfnets.models import NFNet
-from keras_nfnets.optimizers import SGD, WarmupCosine
-from keras_nfnets.runs import Run, Settings
+from keras_nfnets.runs import Run
+from keras_nfnets.settings import OPTIONS, from_options
 from keras_nfnets.variants import VARIANTS
 
 # Exit statuses: 1 if some image could not be read, 2 for a request that cannot
-# be met, 130 after Ctrl-C, as shells have it.
-SOME_FAILED, BAD_REQUEST, INTERRUPTED = 1, 2, 130
-
-# The settings that `train` takes as arguments.
-OPTIONS = (
-    "variant",
-    "data",
-    "size",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "clipping",
-    "seed",
-)
+# be met, 75 if it pays to try again (after SIGTERM; sysexits.h calls it
+# EX_TEMPFAIL), 130 after Ctrl-C, as shells have it.
+SOME_FAILED, BAD_REQUEST, TERMINATED, INTERRUPTED = 1, 2, 75, 130
 
 
 def main(arguments=None):
@@ -67,46 +55,64 @@ def main(arguments=None):
         return BAD_REQUEST
 
 
-def train(out, overwrite=False, resume=False, **given):
+def train(out, overwrite=False, resume=False, **options):
     """Trains a network, or goes on training it, and fills its run folder."""
-    require("matplotlib.figure")
     run = Run(out)
-    settings = run.stored_settings(given) if resume else Settings(**given)
-    if not (overwrite or resume):
-        run.check_free()
-    data = load(settings.data, settings.size)
-    batches = _batches(settings, data)
-    keras.utils.set_random_seed(settings.seed)
-    if resume:
-        model = keras.models.load_model(run.last)
-    else:
-        model = _new_model(settings, data, len(batches))
-        run.claim(overwrite)
-        run.write_config(settings, data)
+    settings = (
+        run.stored_settings(options) if resume else from_options(**options)
+    )
+    go_on = f"keras-nfnets train --out {out} --resume"
     try:
-        _fit(model, run, settings, data, batches)
+        runner.train(run, settings, overwrite, resume)
     except KeyboardInterrupt:
         print()  # ends the line of the progress bar
         _complain(
             f"interrupted; the best model so far is in {run.model}, and "
-            "train --resume goes on after the last whole epoch"
+            f"{go_on} continues after the last whole epoch"
         )
         return INTERRUPTED
-    finally:
-        run.draw_curves()
+    except Terminated:
+        print()
+        _complain(f"terminated after a checkpoint; {go_on} continues there")
+        return TERMINATED
     _report(run)
+
+
+def data(source, show, recipe, image_size=None, test=False, seed=0):
+    """Draws what a network will see of some images."""
+    settings = from_options(recipe=recipe, image_size=image_size, data=source)
+    source = open_source(source)
+    count = min(32, source.test_count if test else source.train_count)
+    recipe = replace(settings.recipe, batch_size=count)
+    batches = (
+        test_batches(source, recipe)
+        if test
+        else train_batches(source, recipe, seed)
+    )
+    draw_grid(batches, source, show)
+    table = Table("training", "held-out", "classes", "skipped")
+    table.add_row(
+        str(source.train_count),
+        str(source.test_count),
+        str(len(source.class_names)),
+        str(len(source.skipped)),
+    )
+    Console().print(table)
+    print(f"wrote {show}")
 
 
 def evaluate(run):
     """Measures a run's model on the held-out images."""
     run, config, model = _open(run)
-    data = load(config["settings"].data, config["settings"].size)
-    images = normalize(data.test_images, config["mean"], config["std"])
-    targets = one_hot(data.test_labels, len(config["class_names"]))
-    values = model.evaluate(images, targets, verbose=0, return_dict=True)
-    table = Table("held-out images", "accuracy", "loss")
+    settings = config["settings"]
+    source = open_source(settings.data)
+    run.check_source(source)
+    batches = test_batches(source, settings.recipe)
+    values = model.evaluate(batches, verbose=0, return_dict=True)
+    table = Table("held-out images", "accuracy", "top 5", "loss")
     table.add_row(
-        str(len(images)), f"{values['accuracy']:.4f}", f"{values['loss']:.4f}"
+        str(source.test_count),
+        *(f"{values[n]:.4f}" for n in ("accuracy", "top5_accuracy", "loss")),
     )
     Console().print(table)
 
@@ -141,7 +147,14 @@ def predict(paths, variant=None, weights=None, size=None):
 def export(run):
     """Writes a run's model as a SavedModel."""
     run, config, model = _open(run)
-    export_saved_model(model, run.saved_model, config["mean"], config["std"])
+    size = config["settings"].recipe.test_size
+    export_saved_model(
+        model,
+        run.saved_model,
+        config["mean"],
+        config["std"],
+        input_shape=(size, size, len(config["mean"])),
+    )
     print(f"wrote {run.saved_model}")
 
 
@@ -170,59 +183,6 @@ def summary(variant, size, classes, channels):
     Console().print(table)
 
 
-def _batches(settings, data):
-    return Batches(
-        normalize(data.train_images, data.mean, data.std),
-        one_hot(data.train_labels, len(data.class_names)),
-        settings.batch_size,
-        settings.seed,
-    )
-
-
-def _new_model(settings, data, steps):
-    model = NFNet(
-        settings.variant,
-        input_shape=data.train_images.shape[1:],
-        classes=len(data.class_names),
-    )
-    schedule = WarmupCosine(
-        settings.learning_rate,
-        settings.warmup_steps(steps),
-        settings.epochs * steps,
-    )
-    model.compile(
-        SGD(schedule, settings.momentum, l2=settings.l2),
-        keras.losses.CategoricalCrossentropy(
-            label_smoothing=settings.label_smoothing
-        ),
-        metrics=["accuracy"],
-        agc=AGC(settings.clipping, settings.epsilon, settings.agc_exclude),
-    )
-    # So that the file saved before the first step has the momentum in it.
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def _fit(model, run, settings, data, batches):
-    # What last.keras says of itself counts, not another file.
-    epoch = int(model.optimizer.iterations) // len(batches)
-    batches.begin(epoch)
-    history = History(run, epoch)
-    checkpoint = Checkpoint(run, best=history.best("val_accuracy"))
-    with Interrupt() as interrupt:
-        model.fit(
-            batches,
-            epochs=settings.epochs,
-            initial_epoch=epoch,
-            shuffle=False,
-            validation_data=(
-                normalize(data.test_images, data.mean, data.std),
-                one_hot(data.test_labels, len(data.class_names)),
-            ),
-            callbacks=[history, checkpoint, interrupt],
-        )
-
-
 def _open(path):
     run = Run(path)
     return run, run.read_config(), keras.models.load_model(run.model)
@@ -236,9 +196,10 @@ def _report(run):
         f"the best model: {best['val_accuracy']:.4f} of the held-out images "
         f"right after epoch {best['epoch']}",
     )
-    table.add_row(run.last.name, "the last model, for --resume")
+    table.add_row(run.checkpoints.path.name, "for --resume")
     table.add_row(run.history.name, "every epoch's numbers")
     table.add_row(run.curves.name, "the same, drawn")
+    table.add_row(run.logs.name, "the same, for TensorBoard")
     table.add_row(run.config.name, "settings, data and versions")
     Console().print(table)
     print(f"next: keras-nfnets evaluate {run.path}")
@@ -254,6 +215,7 @@ def _parser():
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
+    _add_data(commands)
     for command in (evaluate, export):
         sub = _add(commands, command)
         sub.add_argument("run", metavar="RUN", help="folder that train wrote")
@@ -272,14 +234,14 @@ def _add_train(commands):
     sub = _add(commands, train)
     sub.add_argument("--out", metavar="RUN", required=True, help="run folder")
     # What is not given stays out, so that --resume can tell.
-    defaults = Settings()
-    for name in OPTIONS:
-        default = getattr(defaults, name)
+    for name, option in OPTIONS.items():
+        default = option.default
+        default = "" if default is None else f" (default: {default})"
         sub.add_argument(
             "--" + name.replace("_", "-"),
-            type=type(default),
+            type=option.type,
             default=argparse.SUPPRESS,
-            help=f"(default: {default})",
+            help=option.help + default,
         )
     existing = sub.add_mutually_exclusive_group()
     existing.add_argument(
@@ -288,6 +250,22 @@ def _add_train(commands):
     existing.add_argument(
         "--resume", action="store_true", help="go on with the run in RUN"
     )
+
+
+def _add_data(commands):
+    sub = _add(commands, data)
+    sub.add_argument("source", metavar="SOURCE", help=OPTIONS["data"].help)
+    sub.add_argument(
+        "--show", metavar="FILE", required=True, help="picture to write"
+    )
+    sub.add_argument(
+        "--recipe", default="nfnet_f0", help="what is done to images (nfnet_f0)"
+    )
+    sub.add_argument("--image-size", type=int, help=OPTIONS["image_size"].help)
+    sub.add_argument(
+        "--test", action="store_true", help="the held-out images instead"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="(0)")
 
 
 def _add_predict(commands):

@@ -9,7 +9,9 @@ from keras_nfnets.files import replacing
 from keras_nfnets.folding import fold as fold
 
 
-def export_saved_model(model, path, mean=0.0, std=1.0, fold=True):
+def export_saved_model(
+    model, path, mean=0.0, std=1.0, fold=True, input_shape=None
+):
     """Writes a TensorFlow SavedModel that takes pixels as they are in files.
 
     `tensorflow` alone loads it; neither Keras nor this library is needed.
@@ -27,6 +29,8 @@ def export_saved_model(model, path, mean=0.0, std=1.0, fold=True):
         fold: Boolean, whether what runs is the folded model, see `fold`. A
             layer that folding does not know stays as it is, and so does a
             subclassed model as a whole. Defaults to `True`.
+        input_shape: Tuple `(height, width, channels)` of the images, of which
+            sides may be `None`. Defaults to `None`, the model's.
 
     Input shape:
         Of the endpoint `serve`: `(batch, height, width, channels)`, float32
@@ -59,7 +63,7 @@ def export_saved_model(model, path, mean=0.0, std=1.0, fold=True):
         model = folding.fold(model, keep_unknown=True)
     serving = keras.Sequential(
         [
-            keras.Input(model.input_shape[1:]),
+            keras.Input(input_shape or model.input_shape[1:]),
             keras.layers.Rescaling(1 / std, -mean / std),
             model,
         ]

@@ -61,12 +61,34 @@ def evaluation_crop(images, variant, size=None):
     variant, _ = resolve_variant(variant)
     size = variant.test_size if size is None else size
     check_positive(size=size)
-    height, width = _resized(images.shape[-3:-1], variant, size)
+    resized = _resized(images.shape[-3:-1], variant, size)
+    return resize_and_crop(
+        images, resized, size, antialias=variant.test_crop is not None
+    )
+
+
+def resize_and_crop(images, resized, size, antialias=False):
+    """Resizes images bicubically and returns the square in the middle.
+
+    Args:
+        images: Tensor or array `(..., height, width, channels)`.
+        resized: Tuple of two integers, the height and width to resize to.
+        size: Integer, side of the square in pixels.
+        antialias: Boolean. Defaults to `False`.
+
+    Returns:
+        A float32 tensor `(..., size, size, channels)`.
+
+    Example:
+
+    >>> x = keras_nfnets.imagenet.resize_and_crop(photo, (288, 288), 256)
+    """
+    height, width = resized
     images = ops.image.resize(
         ops.cast(images, "float32"),
-        (height, width),
+        resized,
         interpolation="bicubic",
-        antialias=variant.test_crop is not None,
+        antialias=antialias,
         data_format="channels_last",
     )
     top, left = (height - size + 1) // 2, (width - size + 1) // 2

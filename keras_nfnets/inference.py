@@ -10,6 +10,7 @@ from keras_nfnets.imagenet import (
     decode_predictions,
     evaluation_crop,
     preprocess_input,
+    resize_and_crop,
 )
 from keras_nfnets.models import NFNet
 from keras_nfnets.published import fetch
@@ -46,8 +47,12 @@ class RunClassifier:
             ValueError: If the file cannot be read.
         """
         mean, std = self.config["mean"], self.config["std"]
-        image = read_image(path, self.config["settings"].size, len(mean))
-        (row,) = self.model.predict_on_batch(normalize(image[None], mean, std))
+        recipe = self.config["settings"].recipe
+        resized = recipe.test_size + recipe.test_margin
+        image = read_image(path, None, len(mean))
+        image = resize_and_crop(image, (resized, resized), recipe.test_size)
+        images = normalize(keras.ops.convert_to_numpy(image)[None], mean, std)
+        (row,) = self.model.predict_on_batch(images)
         return self.config["class_names"][row.argmax()], float(row.max())
 
 

@@ -12,6 +12,7 @@ from keras_nfnets.checks import (
 )
 from keras_nfnets.losses import Crossentropy
 from keras_nfnets.optimizers import SGD, WarmupCosine
+from keras_nfnets.plan import MIN_SIZE
 from keras_nfnets.sam import SAM
 from keras_nfnets.variants import VARIANTS
 
@@ -271,6 +272,11 @@ class Recipe:
                 "`minimum_learning_rate` must not be above `learning_rate`. "
                 f"Received: {self.minimum_learning_rate} and "
                 f"{self.learning_rate}"
+            )
+        if min(self.train_size, self.test_size) < MIN_SIZE:
+            raise ValueError(
+                f"`train_size` and `test_size` must be at least {MIN_SIZE} "
+                f"pixels. Received: {self.train_size} and {self.test_size}"
             )
         if not self.warmup_epochs < self.epochs:
             raise ValueError(

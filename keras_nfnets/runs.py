@@ -5,7 +5,6 @@ its final name is whole.
 """
 
 import csv
-import dataclasses
 import json
 import platform
 import shutil
@@ -15,78 +14,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_nfnets.checks import check_not_negative, check_positive
+from keras_nfnets.checkpoints import Checkpoints
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What decides the course of a run; `config.json` holds it.
-
-    The defaults are for `nfnet_pico` on the digits. In a run of a few hundred
-    steps the papers' AGC would leave the residual branches closed: a skip gain
-    starts at zero, where it may move by `clipping * epsilon` a step. So the
-    skip gains are not clipped here. `clipping` is larger than for the papers'
-    batches of 4096, as they find that small batches take more.
-
-    Args:
-        variant: String, a key of `VARIANTS`. Defaults to `"nfnet_pico"`.
-        data: String, a key of `keras_nfnets.data.DATASETS`. Defaults to
-            `"digits"`.
-        size: Integer, side of the images in pixels. Defaults to `32`.
-        epochs: Integer. Defaults to `15`.
-        batch_size: Integer, images per step. Defaults to `64`.
-        learning_rate: Float, at the end of the warm-up. Defaults to `0.1`.
-        warmup_epochs: Float, not above half of `epochs`. Defaults to `2.0`.
-        momentum: Float. Defaults to `0.9`.
-        l2: Float. Defaults to `2e-5`.
-        label_smoothing: Float in [0, 1). Defaults to `0.1`.
-        clipping: Float, see `AGC`. Defaults to `0.04`.
-        epsilon: Float, see `AGC`. Defaults to `1e-3`.
-        agc_exclude: Tuple of regular expressions, see `AGC`. Defaults to the
-            skip gains and the classifier's kernel.
-        seed: Integer, of the weights, the order of the images and dropout.
-            Which images are held out does not depend on it. Defaults to `0`.
-
-    Raises:
-        ValueError: If a number that must be positive is not.
-
-    Example:
-
-    >>> settings = keras_nfnets.runs.Settings(epochs=5, seed=1)
-    """
-
-    variant: str = "nfnet_pico"
-    data: str = "digits"
-    size: int = 32
-    epochs: int = 15
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    warmup_epochs: float = 2.0
-    momentum: float = 0.9
-    l2: float = 2e-5
-    label_smoothing: float = 0.1
-    clipping: float = 0.04
-    epsilon: float = 1e-3
-    agc_exclude: tuple = ("skip_gain/gain$", "head/classifier/kernel$")
-    seed: int = 0
-
-    def __post_init__(self):
-        check_positive(
-            size=self.size,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            clipping=self.clipping,
-            epsilon=self.epsilon,
-        )
-        check_not_negative(seed=self.seed)
-        object.__setattr__(self, "agc_exclude", tuple(self.agc_exclude))
-
-    def warmup_steps(self, steps_per_epoch):
-        """Returns the length of the warm-up, at most half of the run."""
-        return min(self.warmup_epochs, self.epochs / 2) * steps_per_epoch
+from keras_nfnets.settings import Settings
 
 
 class Run:
@@ -104,10 +35,11 @@ class Run:
     def __init__(self, path):
         self.path = Path(path)
         self.model = self.path / "model.keras"
-        self.last = self.path / "last.keras"
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
         self.saved_model = self.path / "saved_model"
         self.history = self.path / "history.csv"
         self.curves = self.path / "curves.png"
+        self.logs = self.path / "logs"
         self.config = self.path / "config.json"
 
     def claim(self, overwrite=False):
@@ -124,12 +56,11 @@ class Run:
         if not overwrite:
             self.check_free()
         self.path.mkdir(parents=True, exist_ok=True)
-        for file in (self.config, self.history, self.curves):
+        for file in (self.config, self.history, self.curves, self.model):
             file.unlink(missing_ok=True)
-        for file in (self.model, self.last):
-            file.unlink(missing_ok=True)
-        if self.saved_model.is_dir():
-            shutil.rmtree(self.saved_model)
+        for folder in (self.checkpoints.path, self.logs, self.saved_model):
+            if folder.is_dir():
+                shutil.rmtree(folder)
 
     def check_free(self):
         """Raises a FileExistsError unless the path is free or empty."""
@@ -142,21 +73,21 @@ class Run:
                 f"Received: {str(self.path)!r}"
             )
 
-    def write_config(self, settings, data):
+    def write_config(self, settings, source):
         """Writes `config.json`: what it takes to do the run again or use it.
 
         Args:
-            settings: `Settings`.
-            data: `keras_nfnets.data.Dataset`.
+            settings: `keras_nfnets.settings.Settings`.
+            source: `keras_nfnets.data.Source`.
         """
         backend = keras.backend.backend()
         content = dict(
-            settings=dataclasses.asdict(settings),
-            class_names=data.class_names,
-            mean=data.mean,
-            std=data.std,
-            train_images=len(data.train_images),
-            test_images=len(data.test_images),
+            settings=settings.to_dict(),
+            class_names=source.class_names,
+            mean=source.mean,
+            std=source.std,
+            train_images=source.train_count,
+            test_images=source.test_count,
             backend=backend,
             versions={
                 "python": platform.python_version(),
@@ -176,7 +107,8 @@ class Run:
         """
         try:
             config = json.loads(self.config.read_text())
-            return {**config, "settings": Settings(**config["settings"])}
+            settings = Settings.from_dict(config["settings"])
+            return {**config, "settings": settings}
         except FileNotFoundError:
             problem = "there is no config.json"
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -186,23 +118,44 @@ class Run:
             f"Received: {str(self.path)!r}, and {problem}"
         )
 
-    def stored_settings(self, given):
+    def stored_settings(self, options):
         """Returns the settings of a run that is to be continued.
 
         Args:
-            given: Dictionary of settings that were asked for.
+            options: Dictionary of what the user gave, by name in
+                `keras_nfnets.settings.OPTIONS`.
 
         Raises:
-            ValueError: If one of them is not what the run was started with.
+            ValueError: If something else was given than the run was started
+                with, or the folder is not a run's.
         """
         settings = self.read_config()["settings"]
-        for name, value in given.items():
-            if getattr(settings, name) != value:
-                raise ValueError(
-                    f"`{name}` must be {getattr(settings, name)!r}, as the run "
-                    f"was started with, to resume it. Received: {name}={value}"
-                )
+        other = settings.differences(options)
+        if other:
+            had = ", ".join(f"{name}={own!r}" for name, own in other.items())
+            got = ", ".join(f"{name}={options[name]!r}" for name in other)
+            raise ValueError(
+                "A run that is resumed must have the settings it was started "
+                f"with: {had}. Received: {got}"
+            )
         return settings
+
+    def check_source(self, source):
+        """Raises a ValueError unless the run was started on these data.
+
+        Args:
+            source: `keras_nfnets.data.Source`.
+        """
+        config = self.read_config()
+        had = (tuple(config["class_names"]), config["train_images"])
+        found = (tuple(source.class_names), source.train_count)
+        if had != found:
+            raise ValueError(
+                "A run that is resumed must have the data it was started "
+                f"with: {had[1]} training images of {len(had[0])} classes. "
+                f"Received: {found[1]} of {len(found[0])}, or classes of "
+                "other names"
+            )
 
     def read_history(self):
         """Returns `history.csv` as a list of dictionaries, one per epoch."""

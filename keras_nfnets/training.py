@@ -15,6 +15,7 @@ from keras import ops
 # What `keras.Model(inputs, outputs)` is; Keras does not export it.
 from keras.src.models.functional import Functional
 
+from keras_nfnets import agc_report
 from keras_nfnets.agc import AGC, clip_units
 from keras_nfnets.ascent import at_ascent, check_optimizer
 from keras_nfnets.hooks import after_sum
@@ -112,13 +113,14 @@ class AGCModel(keras.Model):
     def test_step(self, *args):
         result = super().test_step(*args)
         logs = result[0] if isinstance(result, tuple) else result
-        logs.pop("agc_clipped", None)
+        for name in self._clipper.trackers if self._clipper else ():
+            logs.pop(name, None)
         return result
 
     @property
     def metrics(self):
-        tracker = self._clipper and self._clipper.tracker
-        return [*super().metrics, tracker] if tracker else super().metrics
+        trackers = self._clipper.trackers.values() if self._clipper else ()
+        return [*super().metrics, *trackers]
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -126,6 +128,11 @@ class AGCModel(keras.Model):
             agc = self._clipper and self._clipper.agc
             config["agc"] = keras.saving.serialize_keras_object(agc)
             config["sam"] = keras.saving.serialize_keras_object(self._sam)
+            # Keras saves the one that was passed, without what scales the
+            # loss, and then cannot load its state under another policy.
+            config["optimizer"] = keras.saving.serialize_keras_object(
+                self.optimizer
+            )
             # Keras saves what "auto" came to on this backend; another one,
             # where the file is loaded, has to choose for itself.
             config["jit_compile"] = self._given_jit_compile
@@ -144,8 +151,22 @@ class _Clipper:
     def __init__(self, agc, model):
         self.agc = agc
         self.model = model
-        self.tracker = keras.metrics.Mean("agc_clipped") if agc.metric else None
+        self.trackers = {n: keras.metrics.Mean(n) for n in self._reported()}
         self._seen = None
+
+    def _reported(self):
+        """Returns the names of what training reports."""
+        if self.agc.detailed and not self.model.built:
+            raise ValueError(
+                "`agc` must not be detailed for a model that is not built yet. "
+                f"Received: agc={self.agc}"
+            )
+        own = [agc_report.TOTAL] if self.agc.metric else []
+        if self.agc.detailed:
+            variables = self.model.trainable_variables
+            chosen = [v for v in variables if id(v) in self.units]
+            own += agc_report.names(chosen)
+        return own
 
     @functools.cached_property
     def units(self):
@@ -166,28 +187,32 @@ class _Clipper:
             None if unit is None else g
             for g, unit in zip(gradients, units, strict=True)
         ]
-        clipped, marks = clip_units(
+        clipped, found = clip_units(
             chosen, values, self.agc.clipping, self.agc.epsilon, units
         )
-        if self.tracker and marks is not None:
-            self._observe(ops.mean(ops.cast(marks, "float32")), weight)
+        if self.trackers and found is not None:
+            report = agc_report.total(found) if self.agc.metric else {}
+            if self.agc.detailed:
+                report |= agc_report.details(found, variables)
+            self._observe(report, weight)
         return [
             g if new is None else new
             for g, new in zip(gradients, clipped, strict=True)
         ]
 
-    def _observe(self, share, weight):
+    def _observe(self, report, weight):
         if keras.backend.backend() == "jax":
             # Inside the optimizer's stateless scope: kept for add_to_state.
-            self._seen = (share, weight)
-        else:
-            self.tracker.update_state(share, sample_weight=weight)
+            self._seen = (report, weight)
+            return
+        for name, value in report.items():
+            self.trackers[name].update_state(value, sample_weight=weight)
 
     def skip_unless(self, finite):
-        """Leaves a skipped step of JAX's out of the share."""
+        """Leaves a skipped step of JAX's out of the report."""
         if self._seen:
-            share, weight = self._seen
-            self._seen = (share, weight * ops.cast(finite, "float32"))
+            report, weight = self._seen
+            self._seen = (report, weight * ops.cast(finite, "float32"))
 
     def add_to_state(self, logs, state, references):
         """Puts what JAX's step clipped into its logs and metric variables."""
@@ -195,17 +220,20 @@ class _Clipper:
         if seen is None:
             return logs, state
         *others, values = state
-        own = [
-            next(i for i, r in enumerate(references) if r is variable)
-            for variable in self.tracker.variables
-        ]
-        updated = self.tracker.stateless_update_state(
-            [values[i] for i in own], seen[0], sample_weight=seen[1]
-        )
         values = list(values)
-        for i, value in zip(own, updated, strict=True):
-            values[i] = value
-        logs["agc_clipped"] = self.tracker.stateless_result(updated)
+        report, weight = seen
+        for name, value in report.items():
+            tracker = self.trackers[name]
+            own = [
+                next(i for i, r in enumerate(references) if r is variable)
+                for variable in tracker.variables
+            ]
+            updated = tracker.stateless_update_state(
+                [values[i] for i in own], value, sample_weight=weight
+            )
+            for i, new in zip(own, updated, strict=True):
+                values[i] = new
+            logs[name] = tracker.stateless_result(updated)
         return logs, (*others, values)
 
 

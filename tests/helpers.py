@@ -240,3 +240,11 @@ def tiny_variant(**changes):
         test_size=32,
     )
     return keras_nfnets.Variant(**{**fields, **changes})
+
+
+def without_speed(rows):
+    """The rows of a run's history, but how fast it went."""
+    return [
+        {n: v for n, v in row.items() if n != "images_per_second"}
+        for row in rows
+    ]

@@ -4,7 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nfnets.callbacks import Checkpoint, History, Interrupt
+from keras_nfnets.callbacks import (
+    AveragedWeights,
+    Checkpoint,
+    History,
+    Signals,
+)
+from keras_nfnets.checkpoints import Terminated
+from keras_nfnets.optimizers import SGD
 from keras_nfnets.runs import Run
 
 
@@ -31,43 +38,57 @@ def weight_in(path):
     return float(keras.models.load_model(path).get_weights()[0][0, 0])
 
 
+def weight_of(model):
+    return float(keras.ops.convert_to_numpy(model.weights[0])[0, 0])
+
+
+def saved(run):
+    """The weight in each checkpoint, by its step."""
+    return {
+        int(path.name.removeprefix("step-")): weight_in(path / "model.keras")
+        for path in run.checkpoints.steps()
+    }
+
+
 def play(callback, model, values, name="val_accuracy"):
-    """Epoch i of a training ends with all weights at i."""
+    """Epoch i, of one step, ends with all weights at i."""
     callback.set_model(model)
     set_weights(model, 0)
     callback.on_train_begin()
     for epoch, value in enumerate(values):
         set_weights(model, epoch + 1)
+        callback.on_train_batch_begin(0)
         callback.on_epoch_end(epoch, {name: value})
 
 
-def test_checkpoint_keeps_best_and_last(run, model):
-    play(Checkpoint(run), model, [0.5, 0.9, 0.9, 0.7])
+def test_checkpoint_keeps_the_best_and_the_last_two(run, model):
+    play(Checkpoint(run, 1), model, [0.5, 0.9, 0.9, 0.7])
     assert weight_in(run.model) == 2
-    assert weight_in(run.last) == 4
+    assert saved(run) == {3: 3, 4: 4}
     names = sorted(path.name for path in run.path.iterdir())
-    assert names == ["last.keras", "model.keras"]
+    assert names == ["checkpoints", "model.keras"]
 
 
 def test_checkpoint_is_there_before_the_first_epoch_ends(run, model):
-    play(Checkpoint(run), model, [])
-    assert weight_in(run.model) == weight_in(run.last) == 0
+    play(Checkpoint(run, 1), model, [])
+    assert weight_in(run.model) == 0
+    assert saved(run) == {0: 0}
 
 
 def test_checkpoint_knows_the_best_of_the_epochs_before(run, model):
-    play(Checkpoint(run), model, [0.5])
-    play(Checkpoint(run, best=0.5), model, [0.4, 0.5])
+    play(Checkpoint(run, 1), model, [0.5])
+    play(Checkpoint(run, 1, step=1, best=0.5), model, [0.4, 0.5])
     assert weight_in(run.model) == 1
-    assert weight_in(run.last) == 2
+    assert saved(run) == {2: 1, 3: 2}
 
 
 def test_checkpoint_unknown_monitor(run, model):
     with pytest.raises(ValueError, match=r"one of \['loss'\].*'val_accuracy'"):
-        play(Checkpoint(run), model, [0.5], name="loss")
+        play(Checkpoint(run, 1), model, [0.5], name="loss")
 
 
 def test_checkpoint_interrupted_while_saving(run, model, monkeypatch):
-    checkpoint = Checkpoint(run)
+    checkpoint = Checkpoint(run, 1)
     play(checkpoint, model, [0.5])
 
     def save_half(path):
@@ -75,10 +96,85 @@ def test_checkpoint_interrupted_while_saving(run, model, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(model, "save", save_half)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.on_epoch_end(1, {"val_accuracy": 0.9})
-    assert weight_in(run.model) == weight_in(run.last) == 1
-    assert len(list(run.path.iterdir())) == 2
+    for value in (0.9, 0.1):
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.on_epoch_end(1, {"val_accuracy": value})
+    assert weight_in(run.model) == 1
+    assert saved(run) == {0: 0, 1: 1}
+    assert len(list(run.path.rglob(".partial*"))) == 0
+
+
+def test_checkpoint_asked_to_terminate_in_an_epoch(run, model):
+    checkpoint = Checkpoint(run, steps_per_epoch=2)
+    play(checkpoint, model, [])
+    checkpoint.on_train_batch_begin(0)
+    checkpoint.terminate = True
+    with pytest.raises(Terminated):
+        checkpoint.on_train_batch_begin(1)
+    assert set(saved(run)) == {0, 1}
+
+
+def test_checkpoint_asked_to_terminate_lets_an_epoch_be_validated(run, model):
+    checkpoint = Checkpoint(run, steps_per_epoch=1)
+    play(checkpoint, model, [])
+    checkpoint.on_train_batch_begin(0)
+    checkpoint.terminate = True
+    with pytest.raises(Terminated):
+        checkpoint.on_epoch_end(0, {"val_accuracy": 0.5})
+    assert set(saved(run)) == {0, 1}
+
+
+def test_checkpoint_asked_to_terminate_before_the_first_step(run, model):
+    checkpoint = Checkpoint(run, steps_per_epoch=2)
+    play(checkpoint, model, [])
+    checkpoint.terminate = True
+    with pytest.raises(Terminated):
+        checkpoint.on_train_batch_begin(0)
+    assert set(saved(run)) == {0}
+
+
+def test_averages_are_evaluated_and_weights_kept_to_the_last_digit(run, model):
+    """Keras's own swap loses digits on TensorFlow where the two differ."""
+    model.compile(SGD(1 / 3, use_ema=True, ema_momentum=0.9), "mse")
+    x = np.ones((4, 2))
+    model.fit(x, 1000 * x[:, :1], epochs=3, verbose=0)
+    set_weights(model, 1e-5)
+    optimizer = model.optimizer
+    averages = [
+        keras.ops.convert_to_numpy(v)
+        for v in optimizer._model_variables_moving_average
+    ]
+    assert abs(averages[0][0, 0]) > 10
+
+    class Seeing(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.seen = weight_of(self.model)
+
+    seeing = Seeing()
+    model.evaluate(
+        x, x[:, :1], verbose=0, callbacks=[AveragedWeights(), seeing]
+    )
+    assert seeing.seen == averages[0][0, 0]
+    assert weight_of(model) == np.float32(1e-5)
+    for variable, value in zip(
+        optimizer._model_variables_moving_average, averages, strict=True
+    ):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(variable), value
+        )
+
+
+def test_best_model_has_the_averages(run, model):
+    model.compile(SGD(0.1, use_ema=True), "mse")
+    x = np.ones((4, 2))
+    model.fit(x, x[:, :1], verbose=0)
+    averages = AveragedWeights()
+    averages.set_model(model)
+    play(Checkpoint(run, 1, averages=averages), model, [0.5])
+    (average, _) = model.optimizer._model_variables_moving_average
+    average = float(keras.ops.convert_to_numpy(average)[0, 0])
+    assert weight_in(run.model) == average != 1
+    assert saved(run)[1] == 1
 
 
 def test_history_in_a_fit(run, model):
@@ -120,23 +216,33 @@ class Swallowing(keras.callbacks.Callback):
                 signal.raise_signal(signal.SIGINT)
 
 
-def test_interrupt_that_was_dropped_ends_training(model):
+def test_ctrl_c_that_was_dropped_ends_training(run, model):
     before = signal.getsignal(signal.SIGINT)
     x, swallowing = np.ones((8, 2)), Swallowing()
-    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
+    with pytest.raises(KeyboardInterrupt), Signals(Checkpoint(run, 1)) as ends:
         model.fit(
             x,
             x[:, :1],
             batch_size=1,
             verbose=0,
-            callbacks=[swallowing, interrupt],
+            callbacks=[swallowing, ends],
         )
     assert swallowing.steps == 2
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_interrupt_leaves_an_undisturbed_training_alone(model):
+def test_sigterm_reaches_the_checkpoint(run):
+    before = signal.getsignal(signal.SIGTERM)
+    checkpoint = Checkpoint(run, 1)
+    with Signals(checkpoint):
+        assert not checkpoint.terminate
+        signal.raise_signal(signal.SIGTERM)
+        assert checkpoint.terminate
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_signals_leave_an_undisturbed_training_alone(run, model):
     x = np.ones((4, 2))
-    with Interrupt() as interrupt:
-        model.fit(x, x[:, :1], verbose=0, callbacks=[interrupt])
-    assert not interrupt.received
+    with Signals(Checkpoint(run, 1)) as ends:
+        model.fit(x, x[:, :1], verbose=0, callbacks=[ends])
+    assert not ends.interrupted and not ends.checkpoint.terminate

@@ -2,14 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nfnets.data import (
-    Batches,
-    digits,
-    load,
-    normalize,
-    one_hot,
-    read_image,
-)
+from keras_nfnets.data import digits, normalize, read_image
 
 
 @pytest.fixture(scope="module")
@@ -68,72 +61,12 @@ def test_digits_size_must_be_positive():
         digits(size=0)
 
 
-def test_load_unknown_name():
-    with pytest.raises(ValueError, match=r"one of \['digits'\].*'mnist'"):
-        load("mnist", 32)
-
-
 def test_normalize_is_per_channel():
     images = np.full((2, 4, 4, 2), 10.0)
     result = normalize(images, (4.0, 10.0), (2.0, 5.0))
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result[..., 0], 3.0)
     np.testing.assert_array_equal(result[..., 1], 0.0)
-
-
-def test_one_hot():
-    expected = [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
-    np.testing.assert_array_equal(one_hot([1, 2, 0], 3), expected)
-
-
-@pytest.mark.parametrize(
-    ("labels", "shown"), [([0, 3], "[3]"), ([-1, 0], "[-1]"), ([0.5], "[0.5]")]
-)
-def test_one_hot_label_outside_the_classes(labels, shown):
-    with pytest.raises(ValueError, match="from 0 to 2") as error:
-        one_hot(labels, 3)
-    assert f"Received: {shown}" in str(error.value)
-
-
-def epochs_of(batches, count):
-    seen = []
-    for _ in range(count):
-        seen.append([batches[i][1].tolist() for i in range(len(batches))])
-        batches.on_epoch_end()
-    return seen
-
-
-def test_batches_show_every_image_once_per_epoch():
-    targets = np.arange(12)
-    batches = Batches(targets[:, None] * 2, targets, 4)
-    for epoch in epochs_of(batches, 2):
-        assert sorted(sum(epoch, [])) == list(range(12))
-    images, targets = batches[0]
-    np.testing.assert_array_equal(images[:, 0], targets * 2)
-
-
-def test_batches_leave_out_what_does_not_fill_one():
-    batches = Batches(np.arange(10), np.arange(10), 4)
-    assert len(batches) == 2
-    assert all(len(batches[i][0]) == 4 for i in range(2))
-
-
-def test_batches_order_follows_from_seed_and_epoch():
-    first = epochs_of(Batches(np.arange(20), np.arange(20), 5, seed=1), 3)
-    again = epochs_of(Batches(np.arange(20), np.arange(20), 5, seed=1), 3)
-    other = epochs_of(Batches(np.arange(20), np.arange(20), 5, seed=2), 3)
-    late = Batches(np.arange(20), np.arange(20), 5, seed=1)
-    late.begin(2)
-    assert first == again
-    assert first[0] != first[1]
-    assert first[0] != other[0]
-    assert epochs_of(late, 1) == first[2:]
-
-
-@pytest.mark.parametrize("batch_size", [0, 11])
-def test_batches_bad_batch_size(batch_size):
-    with pytest.raises(ValueError, match="between 1 and .* 10. Received"):
-        Batches(np.arange(10), np.arange(10), batch_size)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

@@ -20,13 +20,14 @@ _SINGLE_LAYERS = (
 )
 MAY_IMPORT = {
     "activations": "",
-    "agc": "checks",
+    "agc": "agc_report checks",
+    "agc_report": "",
     "ascent": "hooks sam",
     "checks": "",
     "convolve": "",
     "losses": "checks",
     "optimizers": "checks",
-    "recipes": "agc checks losses optimizers sam variants",
+    "recipes": "agc checks losses optimizers plan sam variants",
     "rounding": "",
     "sam": "agc checks",
     "standardization": "",
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "layers": f"{_SINGLE_LAYERS} layers.block layers.head layers.stem",
     "hooks": "",
     "units": "agc",
-    "training": "agc ascent hooks sam units",
+    "training": "agc agc_report ascent hooks sam units",
     "plan": "checks variants",
     "imagenet": "checks plan",
     "models": (
@@ -63,9 +64,38 @@ MAY_IMPORT = {
     "published": "weight_files",
     "complexity": "checks layers.attention plan rounding",
     "extras": "",
-    "data": "checks extras",
-    "runs": "checks extras files",
-    "callbacks": "files",
+    "data.arrays": "checks data.runtime data.sources extras",
+    "data.augmentation": "data.in_graph data.randaugment",
+    "data.corrupt": "data.order data.runtime data.sources",
+    "data.decoding": "",
+    "data.folder": "data.runtime data.sources",
+    "data.grid": "checks extras files",
+    "data.images": "extras",
+    "data.in_graph": "",
+    "data.opening": ("checks data.arrays data.folder data.records data.tfds"),
+    "data.order": "data.runtime",
+    "data.pipeline": (
+        "checks data.augmentation data.corrupt data.decoding data.order "
+        "data.runtime data.sources"
+    ),
+    "data.randaugment": "data.in_graph",
+    "data.records": "data.order data.runtime data.sources",
+    "data.runtime": "extras",
+    "data.skipped": "",
+    "data.sources": "variants",
+    "data.tfds": "checks data.order data.runtime data.sources extras",
+    "data": (
+        "data.arrays data.augmentation data.folder data.grid data.images "
+        "data.opening data.pipeline data.records data.skipped data.sources "
+        "data.tfds"
+    ),
+    "settings": "checks recipes",
+    "checkpoints": "files",
+    "runs": "checkpoints extras files settings",
+    "callbacks": "checkpoints files",
+    "distribution": "",
+    "monitors": "agc_report",
+    "runner": ("callbacks data distribution extras models monitors settings"),
     "folding.scaled": "",
     "folding.single": "activations convolve folding.scaled layers",
     "folding.composite": "folding.scaled folding.single layers",
@@ -83,7 +113,18 @@ MAY_IMPORT = {
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
-KNOW_THEIR_BACKEND = {"ascent", "convolve", "export", "hooks", "optimizers"}
+KNOW_THEIR_BACKEND = {
+    "ascent",
+    "convolve",
+    "distribution",
+    "export",
+    "hooks",
+    "optimizers",
+}
+# And these run inside tf.data, on TensorFlow whatever Keras runs on.
+KNOW_THEIR_BACKEND |= {
+    f"data.{name}" for name in ("augmentation", "decoding", "randaugment")
+}
 
 
 def module_name(path):

@@ -30,7 +30,7 @@ def main():
     parser.add_argument("--seed", default="0")
     args = parser.parse_args()
     run(
-        *("train", "--variant", "nfnet_pico", "--data", "digits"),
+        *("train", "--recipe", "nfnet_pico", "--data", "digits"),
         *("--epochs", args.epochs, "--seed", args.seed),
         *("--out", args.out, "--overwrite"),
     )
@@ -70,10 +70,11 @@ def close(out, images):
     table = Table("written", "what it is", title="demo")
     for name, meaning in (
         ("model.keras", "the best model, for Keras on any backend"),
-        ("last.keras", "the last model, for train --resume"),
+        ("checkpoints", "the last two, for train --resume"),
         ("saved_model", "the best model, for TensorFlow alone"),
         ("history.csv", "every epoch's numbers"),
-        ("curves.png", "loss, accuracy, share of clipped units"),
+        ("curves.png", "the same, drawn"),
+        ("logs", "the same, for TensorBoard"),
         ("config.json", "settings, data and versions"),
         ("images", f"{len(images)} held-out digits, PNG and JPEG"),
     ):

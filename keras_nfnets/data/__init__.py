@@ -1,0 +1,18 @@
+"""Images and labels: sources of them, and batches for training and testing."""
+
+from keras_nfnets.data.arrays import Dataset as Dataset
+from keras_nfnets.data.arrays import digits as digits
+from keras_nfnets.data.arrays import from_arrays as from_arrays
+from keras_nfnets.data.augmentation import augment_batch as augment_batch
+from keras_nfnets.data.folder import folder as folder
+from keras_nfnets.data.grid import draw_grid as draw_grid
+from keras_nfnets.data.images import normalize as normalize
+from keras_nfnets.data.images import read_image as read_image
+from keras_nfnets.data.opening import open_source as open_source
+from keras_nfnets.data.pipeline import test_batches as test_batches
+from keras_nfnets.data.pipeline import train_batches as train_batches
+from keras_nfnets.data.records import tfrecord as tfrecord
+from keras_nfnets.data.records import write_records as write_records
+from keras_nfnets.data.skipped import SkippedImages as SkippedImages
+from keras_nfnets.data.sources import Source as Source
+from keras_nfnets.data.tfds import tfds as tfds

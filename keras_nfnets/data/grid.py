@@ -1,0 +1,89 @@
+"""A picture of the images that a network will see, with their labels."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from keras_nfnets.checks import check_whole
+from keras_nfnets.extras import require
+from keras_nfnets.files import replacing
+
+
+def draw_grid(batches, source, path, rows=4, columns=8):
+    """Draws the first images of a dataset, as they were before normalization.
+
+    Above each image are its classes, with their shares if there are several.
+
+    Args:
+        batches: Iterable of `(images, shares)`, as `train_batches` gives, or
+            of `(images, shares, weights)`, as `test_batches` gives: normalized
+            images `(count, height, width, channels)` of 1 or 3 channels, and
+            `(count, classes)`. Images of weight 0 are left out.
+        source: Object with `class_names`, `mean` and `std`, such as what
+            `open_source` returns.
+        path: String or path of the picture, a PNG or another format that
+            matplotlib writes.
+        rows: Integer. Defaults to `4`.
+        columns: Integer. Defaults to `8`.
+
+    Raises:
+        ValueError: If `rows` or `columns` is not a positive integer, matplotlib
+            does not write such a file, or there is no image.
+        ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> batches = keras_nfnets.data.train_batches(source, recipe)
+    >>> draw_grid(batches, source, "seen.png")
+    """
+    check_whole(rows=rows, columns=columns)
+    figure = require("matplotlib.figure").Figure(
+        figsize=(1.6 * columns, 1.9 * rows), layout="constrained"
+    )
+    formats = figure.canvas.get_supported_filetypes()
+    if Path(path).suffix.lower().removeprefix(".") not in formats:
+        raise ValueError(
+            f"`path` must end in one of {sorted(formats)}. "
+            f"Received: path={str(path)!r}"
+        )
+    found = _first(batches, rows * columns)
+    if not found:
+        raise ValueError("`batches` must hold an image. Received: none")
+    # A row or column that stays empty still has its place.
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, (image, shares) in zip(grid, found, strict=False):
+        pixels = image * np.float32(source.std) + np.float32(source.mean)
+        pixels = np.clip(np.rint(pixels), 0, 255).astype("uint8")
+        if pixels.shape[-1] == 1:
+            pixels = pixels.repeat(3, axis=-1)
+        axes.imshow(pixels)
+        label = _label(shares, source.class_names)
+        axes.set_title(textwrap.fill(label, 24), fontsize=7)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _first(batches, count):
+    """Returns the first images and their shares, without what fills up."""
+    found = []
+    for images, shares, *weights in batches:
+        images = np.asarray(images, "float32")
+        real = np.asarray(weights[0]) != 0 if weights else slice(None)
+        found += zip(images[real], np.asarray(shares)[real], strict=True)
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
+def _label(shares, class_names):
+    """Returns "cat" or, of a mixed image, "cat 0.7, dog 0.3"."""
+    order = np.argsort(-shares, kind="stable")
+    shown = [i for i in order if shares[i] >= 0.005] or order[:1]
+    if len(shown) == 1:
+        return class_names[shown[0]]
+    return ", ".join(
+        f"{class_names[i]} {round(float(shares[i]), 2):g}" for i in shown
+    )

@@ -1,0 +1,49 @@
+"""Naming a source: `digits`, `folder:PATH`, `tfds:NAME` and the like."""
+
+from keras_nfnets.checks import near_matches
+from keras_nfnets.data.arrays import digits_source
+from keras_nfnets.data.folder import folder
+from keras_nfnets.data.records import tfrecord
+from keras_nfnets.data.tfds import tfds
+
+# What follows a colon, if anything, is the argument.
+KINDS = {
+    "digits": digits_source,
+    "folder": folder,
+    "tfds": tfds,
+    "tfrecord": tfrecord,
+}
+
+
+def open_source(data):
+    """Opens a data set by what the command line calls it.
+
+    Args:
+        data: String: `"digits"`, `"folder:PATH"`, `"tfds:NAME"`,
+            `"tfds:NAME:VERSION"` or `"tfrecord:FOLDER"`, see `KINDS`.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: If there is no such kind, or the data cannot be used.
+        FileNotFoundError: If they are not there.
+        ImportError: If a package is not installed that reads them.
+
+    Example:
+
+    >>> source = keras_nfnets.data.open_source("folder:photos")
+    """
+    kind, colon, rest = data.partition(":")
+    takes_rest = kind != "digits"
+    if (
+        kind not in KINDS
+        or takes_rest != bool(rest)
+        or takes_rest != bool(colon)
+    ):
+        raise ValueError(
+            "`data` must be digits, folder:PATH, tfds:NAME, tfds:NAME:VERSION "
+            f"or tfrecord:FOLDER. {near_matches(kind, KINDS)}"
+            f"Received: data={data!r}"
+        )
+    return KINDS[kind](rest) if takes_rest else KINDS[kind]()

@@ -1,0 +1,141 @@
+"""Files of TFRecords, in a folder that says what they hold."""
+
+import json
+from pathlib import Path
+
+from keras_nfnets.data.order import epoch_seed, shuffled_records
+from keras_nfnets.data.runtime import tensorflow
+from keras_nfnets.data.sources import Source, Streamed
+
+# What ImageNet's records have been called from the start.
+ENCODED, LABEL = "image/encoded", "image/class/label"
+INDEX = "dataset.json"
+CYCLE_LENGTH = 16
+
+
+def tfrecord(path):
+    """Opens a folder of TFRecord files.
+
+    Its `dataset.json` says what they hold, as `write_records` writes it:
+
+        {"class_names": ["cat", "dog"], "first_label": 0,
+         "train": {"files": "train-*", "count": 1000},
+         "test": {"files": "test-*", "count": 200}}
+
+    A record has the features `image/encoded`, the content of a PNG or JPEG
+    file, and `image/class/label`, an integer from `first_label` on.
+
+    Args:
+        path: String or path of the folder.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        FileNotFoundError: If there is no `dataset.json`.
+        ValueError: If it does not say all that, or a part has no files.
+
+    Example:
+
+    >>> source = keras_nfnets.data.open_source("tfrecord:records")
+    """
+    root = Path(path)
+    try:
+        index = json.loads((root / INDEX).read_text())
+        names, first = tuple(index["class_names"]), int(index["first_label"])
+        train, test = (
+            _part(root, index[part]["files"], int(index[part]["count"]), first)
+            for part in ("train", "test")
+        )
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"`data` must be a folder with a {INDEX}. Received: tfrecord:{path}"
+        ) from None
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{root / INDEX} must name class_names, first_label, train and "
+            f"test. Received: {error!r}"
+        ) from None
+    return Source(train, test, names)
+
+
+def _part(root, pattern, count, first_label):
+    tf = tensorflow()
+    files = sorted(map(str, root.glob(pattern)))
+    if not files:
+        raise ValueError(
+            f"{root / INDEX} must name files that are there. "
+            f"Received: {pattern!r}"
+        )
+    features = {
+        ENCODED: tf.io.FixedLenFeature((), tf.string),
+        LABEL: tf.io.FixedLenFeature((), tf.int64),
+    }
+
+    def records(epoch, seed, host, hosts):
+        shuffle = epoch is not None
+        seed = epoch_seed(seed, epoch) if shuffle else None
+        own = tf.data.Dataset.from_tensor_slices(files).shard(hosts, host)
+        if shuffle:
+            own = own.shuffle(len(files), seed, reshuffle_each_iteration=False)
+        dataset = own.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=CYCLE_LENGTH if shuffle else 1,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return shuffled_records(dataset, seed)
+
+    def read(record):
+        content = tf.io.parse_single_example(record, features)
+        return content[ENCODED], content[LABEL] - first_label
+
+    return Streamed(count, len(files), records, read)
+
+
+def write_records(path, class_names, train, test, shards=8):
+    """Writes image files as TFRecords, with the `dataset.json` that names them.
+
+    Args:
+        path: String or path of a folder that is new or empty.
+        class_names: Sequence of strings.
+        train: List of pairs: path of a PNG or JPEG file, and label.
+        test: As `train`.
+        shards: Integer, files per part. Defaults to `8`.
+
+    Raises:
+        FileExistsError: If there is something in the folder.
+
+    Example:
+
+    >>> write_records("records", ["cat", "dog"], [("a.jpg", 0)], [("b.jpg", 1)])
+    """
+    tf = tensorflow()
+    root = Path(path)
+    root.mkdir(parents=True, exist_ok=True)
+    if any(root.iterdir()):
+        raise FileExistsError(
+            f"`path` must be a new or empty folder. Received: path={path}"
+        )
+    index = dict(class_names=list(class_names), first_label=0)
+    for part, pairs in (("train", train), ("test", test)):
+        for shard in range(shards):
+            name = f"{part}-{shard:05}-of-{shards:05}"
+            with tf.io.TFRecordWriter(str(root / name)) as writer:
+                for file, label in pairs[shard::shards]:
+                    writer.write(_record(Path(file).read_bytes(), label))
+        index[part] = dict(files=f"{part}-*", count=len(pairs))
+    # Last: without it the folder is no data set.
+    (root / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _record(content, label):
+    tf = tensorflow()
+    train = tf.train
+    features = train.Features(
+        feature={
+            ENCODED: train.Feature(bytes_list=train.BytesList(value=[content])),
+            LABEL: train.Feature(int64_list=train.Int64List(value=[label])),
+        }
+    )
+    return train.Example(features=features).SerializeToString()

@@ -1,0 +1,105 @@
+"""Where images come from: what all kinds of sources have in common."""
+
+import dataclasses
+from collections import Counter
+
+from keras_nfnets.variants import VARIANTS
+
+# Of photographs, unless they are measured: ImageNet's.
+PHOTO_MEAN = VARIANTS["nfnet_f0"].pixel_mean
+PHOTO_STD = VARIANTS["nfnet_f0"].pixel_std
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Labelled images in a training and a test part.
+
+    A part is an `Indexed` or a `Streamed`. What they read is the content of an
+    image file, or an image `(height, width, channels)` of values in
+    [0, 255], and an integer label.
+
+    Args:
+        train: The part to train on.
+        test: The part that is held out.
+        class_names: Tuple of strings.
+        mean: Tuple of floats, one per channel, what is taken from a pixel.
+            Defaults to ImageNet's.
+        std: Tuple of floats, one per channel, what it is then divided by.
+            Defaults to ImageNet's.
+        skipped: Counter that is filled while batches are read: the name of
+            each image that could not be read, and how often it was left out.
+
+    Raises:
+        ValueError: If there are fewer than two classes, or a part is empty.
+
+    Example:
+
+    >>> source = keras_nfnets.data.open_source("folder:photos")
+    >>> source.train_count
+    """
+
+    train: object
+    test: object
+    class_names: tuple
+    mean: tuple = PHOTO_MEAN
+    std: tuple = PHOTO_STD
+    skipped: Counter = dataclasses.field(default_factory=Counter)
+
+    def __post_init__(self):
+        if len(self.class_names) < 2:
+            raise ValueError(
+                "A data set must have at least two classes. "
+                f"Received: {list(self.class_names)}"
+            )
+        for name in ("train", "test"):
+            if not getattr(self, name).count:
+                raise ValueError(f"The {name} part must not be empty")
+
+    @property
+    def channels(self):
+        """1 for grey images, 3 for red, green and blue."""
+        return len(self.mean)
+
+    @property
+    def train_count(self):
+        """How many images there are to train on."""
+        return self.train.count
+
+    @property
+    def test_count(self):
+        """How many images are held out."""
+        return self.test.count
+
+
+@dataclasses.dataclass(frozen=True)
+class Indexed:
+    """Images that can be read in any order.
+
+    Args:
+        count: Integer, number of images.
+        read: Function of an index tensor, in a graph: raw image and label.
+        name: Function of an integer: what to call the image in a message.
+    """
+
+    count: int
+    read: object
+    name: object
+
+
+@dataclasses.dataclass(frozen=True)
+class Streamed:
+    """Images that come in the order of the files they are in.
+
+    Args:
+        count: Integer, number of images.
+        shards: Integer, number of files.
+        records: Function of an epoch (a tensor, or `None` for the order of the
+            files), a seed, a host and the number of hosts: a
+            `tf.data.Dataset` of one epoch's undecoded records.
+        read: Function of a record, in a graph: raw image and label.
+    """
+
+    count: int
+    shards: int
+    records: object
+    read: object

@@ -1,0 +1,152 @@
+"""Data sets that TensorFlow Datasets has prepared."""
+
+from urllib.parse import parse_qsl
+
+from keras_nfnets.checks import near_matches
+from keras_nfnets.data.order import epoch_seed, shuffled_records
+from keras_nfnets.data.runtime import tensorflow
+from keras_nfnets.data.sources import PHOTO_MEAN, PHOTO_STD, Source, Streamed
+from keras_nfnets.extras import require
+
+# The parts of ImageNet by the names that the papers' code has for them.
+PAPERS_SPLITS = {
+    "papers_train": "train[10000:]",
+    "papers_valid": "train[:10000]",
+    "papers_train_and_valid": "train",
+    "papers_test": "validation",
+}
+
+
+def tfds(name):
+    """Opens a data set that TensorFlow Datasets has prepared.
+
+    Its parts are `train`, and `validation` or `test`, whichever is there, or
+    else the last fifth of `train`. For ImageNet that is what the papers train
+    on and report. Others are given in TFDS's notation or, for ImageNet, by
+    the names in `PAPERS_SPLITS`.
+
+    Args:
+        name: String, `"NAME"` or `"NAME:VERSION"`, of which either may be
+            followed by splits: `"NAME?train=train[:90%]&test=train[90%:]"`.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: If there is no such data set, it is not prepared on this
+            machine, it is not one of labelled images, or a split is unknown.
+        ImportError: If tensorflow-datasets is not installed.
+
+    Example:
+
+    >>> source = keras_nfnets.data.open_source("tfds:imagenet2012")
+    """
+    library = require("tensorflow_datasets", extra="tfds")
+    name, _, query = name.partition("?")
+    builder = _builder(library, name)
+    image, label = _keys(builder)
+    splits = _splits(builder, query)
+    train, test = (
+        _part(library, builder, splits[part], image, label)
+        for part in ("train", "test")
+    )
+    channels = builder.info.features[image].shape[-1] or 3
+    return Source(
+        train,
+        test,
+        tuple(builder.info.features[label].names),
+        PHOTO_MEAN if channels == 3 else _grey(PHOTO_MEAN),
+        PHOTO_STD if channels == 3 else _grey(PHOTO_STD),
+    )
+
+
+def _grey(values):
+    return (sum(values) / len(values),)
+
+
+def _builder(library, name):
+    try:
+        builder = library.builder(name, try_gcs=False)
+    except library.core.registered.DatasetNotFoundError:
+        known = library.list_builders(with_community_datasets=False)
+        raise ValueError(
+            "`data` must name a data set of TensorFlow Datasets. "
+            f"{near_matches(name.partition(':')[0], known)}"
+            f"Received: tfds:{name}"
+        ) from None
+    except AssertionError as error:  # of a version that there is not
+        raise ValueError(f"tfds:{name}: {error}") from None
+    if not builder.info.splits:
+        raise ValueError(
+            "`data` must be prepared on this machine, with `tfds build "
+            f"{name}` or in $TFDS_DATA_DIR. Received: tfds:{name}, of which "
+            f"{builder.data_path} has nothing"
+        )
+    return builder
+
+
+def _keys(builder):
+    """Returns the names of image and label among the features."""
+    keys = builder.info.supervised_keys
+    features = builder.info.features
+    if not keys or len(keys) != 2 or not hasattr(features[keys[1]], "names"):
+        raise ValueError(
+            "`data` must be images with one class each. "
+            f"Received: tfds:{builder.name} with {list(features)}"
+        )
+    return keys
+
+
+def _splits(builder, query):
+    given = dict(parse_qsl(query))
+    unknown = set(given) - {"train", "test"}
+    if unknown:
+        raise ValueError(
+            "Splits must be given as ?train=...&test=... "
+            f"Received: {sorted(unknown)} in {query!r}"
+        )
+    known = builder.info.splits
+    test = next((n for n in ("validation", "test") if n in known), None)
+    default = (
+        dict(train="train", test=test)
+        if test
+        else dict(train="train[:80%]", test="train[80%:]")
+    )
+    splits = default | given
+    if builder.name == "imagenet2012":
+        splits = {p: PAPERS_SPLITS.get(s, s) for p, s in splits.items()}
+    return splits
+
+
+def _part(library, builder, split, image, label):
+    try:
+        info = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"A split must be one that the data set has. Received: {split!r}, "
+            f"and {error}"
+        ) from None
+
+    def records(epoch, seed, host, hosts):
+        tf = tensorflow()
+        shuffle = epoch is not None
+        seed = epoch_seed(seed, epoch) if shuffle else None
+        context = tf.distribute.InputContext(hosts, host)
+        dataset = builder.as_dataset(
+            split=split,
+            shuffle_files=shuffle,
+            decoders={image: library.decode.SkipDecoding()},
+            read_config=library.ReadConfig(
+                shuffle_seed=seed,
+                shuffle_reshuffle_each_iteration=False,
+                input_context=context if hosts > 1 else None,
+                try_autocache=False,
+                skip_prefetch=True,
+            ),
+        )
+        return shuffled_records(dataset, seed)
+
+    def read(record):
+        return record[image], record[label]
+
+    return Streamed(info.num_examples, info.num_shards, records, read)

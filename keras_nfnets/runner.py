@@ -1,0 +1,187 @@
+"""Training as a run: from settings to a filled run folder."""
+
+import contextlib
+import dataclasses
+
+import keras
+
+from keras_nfnets import distribution
+from keras_nfnets.callbacks import (
+    AveragedWeights,
+    Checkpoint,
+    History,
+    ResumedMetrics,
+    Signals,
+)
+from keras_nfnets.data import (
+    SkippedImages,
+    open_source,
+    test_batches,
+    train_batches,
+)
+from keras_nfnets.extras import require
+from keras_nfnets.models import NFNet
+from keras_nfnets.monitors import Progress, ShortBar
+from keras_nfnets.settings import PRECISIONS
+
+
+def train(run, settings, overwrite=False, resume=False):
+    """Trains a network, or goes on training it, and fills its run folder.
+
+    Args:
+        run: `keras_nfnets.runs.Run`.
+        settings: `keras_nfnets.settings.Settings`.
+        overwrite: Boolean, whether a run that is there is replaced. Defaults
+            to `False`.
+        resume: Boolean, whether to go on where the newest whole checkpoint
+            was written. Defaults to `False`.
+
+    Raises:
+        ValueError: If settings and data do not go together, or there is
+            nothing to go on from. The folder is as it was then.
+        FileExistsError: If there is something at the path, and neither
+            `overwrite` nor `resume` is true.
+        Terminated: After SIGTERM and a checkpoint.
+
+    Example:
+
+    >>> settings = keras_nfnets.settings.from_options(epochs=5)
+    >>> train(keras_nfnets.runs.Run("runs/x"), settings)
+    """
+    for module in ("matplotlib.figure", "tensorboard"):
+        require(module)
+    if not (overwrite or resume):
+        run.check_free()
+    source = open_source(settings.data)
+    with distribution.scope() as devices, _precision(settings.precision):
+        training = _Training(run, settings, source, devices)
+        if resume:
+            run.check_source(source)
+            model, state = run.checkpoints.load()
+        else:
+            keras.utils.set_random_seed(settings.seed)
+            model, state = training.new_model(), {}
+            if devices.is_chief:
+                run.claim(overwrite)
+                run.write_config(settings, source)
+        try:
+            training.fit(model, **state)
+        finally:
+            if devices.is_chief:
+                run.draw_curves()
+
+
+@contextlib.contextmanager
+def _precision(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(PRECISIONS[name])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+class _Training:
+    """A run that is about to be done: settings, data and devices."""
+
+    def __init__(self, run, settings, source, devices):
+        self.run = run
+        self.settings = settings
+        self.recipe = settings.recipe
+        self.source = source
+        self.devices = devices
+        devices.check_batch(self.recipe.batch_size)
+        self.steps_per_epoch = source.train_count // self.recipe.batch_size
+        if not self.steps_per_epoch:
+            raise ValueError(
+                "`batch_size` must not be above the number of training "
+                f"images, {source.train_count}. "
+                f"Received: batch_size={self.recipe.batch_size}"
+            )
+
+    def new_model(self):
+        # Training and test images differ in size.
+        model = NFNet(
+            self.settings.variant,
+            input_shape=(None, None, self.source.channels),
+            classes=len(self.source.class_names),
+            **self.recipe.model_args(),
+        )
+        arguments = self.recipe.compile_args(self.steps_per_epoch)
+        # The last test batch is filled up with images of no weight.
+        arguments["weighted_metrics"] = [
+            *arguments.pop("metrics"),
+            keras.metrics.TopKCategoricalAccuracy(5, name="top5_accuracy"),
+        ]
+        if arguments["agc"]:
+            arguments["agc"] = dataclasses.replace(
+                arguments["agc"], detailed=True
+            )
+        model.compile(**arguments)
+        # So that the file saved before the first step has the momentum in it.
+        model.optimizer.build(model.trainable_variables)
+        return model
+
+    def fit(self, model, step=0, metrics=()):
+        """Trains from a step on, of which the metrics of its epoch are known.
+
+        An epoch that was begun takes a `fit` of its own, as Keras has one
+        number of steps for all epochs.
+        """
+        if model.optimizer.use_ema:
+            # Keras ends a `fit` with the averages in place of the weights.
+            model.optimizer.finalize_variable_values = lambda variables: None
+        callbacks, signals = self._callbacks(step)
+        test = test_batches(self.source, self.recipe, **self._hosts())
+        if step % self.steps_per_epoch:
+            # Keras makes a metric's variables when it first counts.
+            model.evaluate(test.take(1), verbose=0)
+            callbacks.append(ResumedMetrics(metrics))
+        with signals:
+            while step < self.recipe.epochs * self.steps_per_epoch:
+                epoch, done = divmod(step, self.steps_per_epoch)
+                end = epoch + 1 if done else self.recipe.epochs
+                model.fit(
+                    train_batches(
+                        self.source,
+                        self.recipe,
+                        self.settings.seed,
+                        first_step=step,
+                        **self._hosts(),
+                    ),
+                    initial_epoch=epoch,
+                    epochs=end,
+                    steps_per_epoch=self.steps_per_epoch - done,
+                    shuffle=False,
+                    validation_data=test,
+                    callbacks=[*callbacks, signals],
+                    verbose="auto" if self.devices.is_chief else 0,
+                )
+                step = end * self.steps_per_epoch
+
+    def _hosts(self):
+        return dict(host=self.devices.host, hosts=self.devices.hosts)
+
+    def _callbacks(self, step):
+        history = History(self.run, step // self.steps_per_epoch)
+        averages = AveragedWeights() if self.recipe.ema_decay else None
+        checkpoint = Checkpoint(
+            self.run,
+            self.steps_per_epoch,
+            step,
+            best=history.best("val_accuracy"),
+            averages=averages,
+            writes=self.devices.is_chief,
+        )
+        steps = self.recipe.epochs * self.steps_per_epoch
+        callbacks = [
+            *([averages] if averages else []),
+            SkippedImages(self.source),
+            Progress(self.recipe.batch_size, steps),
+        ]
+        if self.devices.is_chief:
+            callbacks += [
+                history,
+                keras.callbacks.TensorBoard(self.run.logs, write_graph=False),
+            ]
+        return [*callbacks, checkpoint, ShortBar()], Signals(checkpoint)

@@ -1,0 +1,182 @@
+"""What decides the course of a training run, complete as data."""
+
+import dataclasses
+
+from keras_nfnets import recipes
+from keras_nfnets.checks import check_not_negative
+from keras_nfnets.recipes import Recipe
+
+# What `--precision` can name: how Keras calls it. Weights, standardization,
+# AGC's norms, the classifier's softmax and the loss are float32 in all.
+PRECISIONS = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What decides the course of a run; `config.json` holds it.
+
+    Args:
+        recipe: `Recipe`, with all its numbers.
+        variant: String, a key of `VARIANTS`.
+        recipe_name: String, the key of `RECIPES` that the recipe was made of.
+        data: String, as for `keras_nfnets.data.open_source`. Defaults to
+            `"digits"`.
+        precision: String, a key of `PRECISIONS`. Defaults to `"float32"`.
+        seed: Integer, of the weights, the order of the images, what is random
+            about them, and dropout. Which images are held out does not depend
+            on it. Defaults to `0`.
+
+    Raises:
+        ValueError: If `precision` is unknown or `seed` is negative.
+
+    Example:
+
+    >>> name = "nfnet_f1"
+    >>> settings = Settings(keras_nfnets.recipes.get(name), name, name)
+    """
+
+    recipe: Recipe
+    variant: str
+    recipe_name: str
+    data: str = "digits"
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"`precision` must be one of {sorted(PRECISIONS)}. "
+                f"Received: precision={self.precision!r}"
+            )
+        check_not_negative(seed=self.seed)
+
+    def to_dict(self):
+        """Returns nested dictionaries of what JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content):
+        """Returns the settings that `to_dict` was called of.
+
+        Args:
+            content: Dictionary.
+
+        Raises:
+            ValueError: If a value is outside its range.
+            TypeError: If it is not what `to_dict` returns.
+        """
+        return cls(**{**content, "recipe": Recipe(**content["recipe"])})
+
+    def differences(self, options):
+        """Returns which options the settings do not have.
+
+        Args:
+            options: Dictionary, by name in `OPTIONS`.
+
+        Returns:
+            A dictionary of what the settings have in their place, by name.
+        """
+        own = {name: option.read(self) for name, option in OPTIONS.items()}
+        return {
+            name: own[name]
+            for name, value in options.items()
+            if value != own[name]
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A setting that the command line takes.
+
+    Args:
+        type: Type of its value.
+        help: String.
+        place: String, the field of `Settings`, or of its recipe after a dot.
+        default: What it is where it is not given, or `None` where something
+            else decides. Defaults to `None`.
+    """
+
+    type: type
+    help: str
+    place: str
+    default: object = None
+
+    def read(self, settings):
+        """Returns the value that settings have."""
+        value = settings
+        for name in self.place.split("."):
+            value = getattr(value, name)
+        return value
+
+
+OPTIONS = {
+    "recipe": Option(
+        str, "whose training settings", "recipe_name", "nfnet_pico"
+    ),
+    "variant": Option(str, "the network (the recipe's)", "variant"),
+    "data": Option(
+        str,
+        "digits, folder:PATH, tfds:NAME[:VERSION] or tfrecord:PATTERN",
+        "data",
+        "digits",
+    ),
+    "batch_size": Option(
+        int,
+        "images per step on all devices; the learning rate follows",
+        "recipe.batch_size",
+    ),
+    "epochs": Option(int, "length of the run", "recipe.epochs"),
+    "image_size": Option(
+        int,
+        "side of a training image in pixels; the test size follows",
+        "recipe.train_size",
+    ),
+    "learning_rate": Option(
+        float, "at the end of the warm-up", "recipe.learning_rate"
+    ),
+    "clipping": Option(float, "lambda of AGC", "recipe.clipping"),
+    "precision": Option(
+        str, "of the layers: " + ", ".join(PRECISIONS), "precision", "float32"
+    ),
+    "seed": Option(int, "of all that is random", "seed", 0),
+}
+
+
+def from_options(**options):
+    """Returns the settings of a recipe, changed by what is given.
+
+    Batch, epochs and image size scale the recipe, see `Recipe.scaled`; a
+    learning rate or a clipping that is given stands as it is.
+
+    Args:
+        **options: By name in `OPTIONS`.
+
+    Raises:
+        ValueError: If a value is unknown or outside its range.
+
+    Example:
+
+    >>> settings = from_options(recipe="nfnet_f1", batch_size=256, epochs=90)
+    """
+    options = {n: o.default for n, o in OPTIONS.items()} | options
+    name = options["recipe"]
+    recipe = recipes.get(name).scaled(
+        batch_size=options["batch_size"],
+        epochs=options["epochs"],
+        train_size=options["image_size"],
+    )
+    changes = {
+        field: options[field]
+        for field in ("learning_rate", "clipping")
+        if options[field] is not None
+    }
+    return Settings(
+        recipe=dataclasses.replace(recipe, **changes),
+        variant=options["variant"] or name,
+        recipe_name=name,
+        **{field: options[field] for field in ("data", "precision", "seed")},
+    )

@@ -1,0 +1,74 @@
+"""The command line on a network and data that train in a second.
+
+As a program it is `keras-nfnets` with these, for what a process of its own has
+to show.
+"""
+
+import contextlib
+import sys
+
+import pytest
+
+from keras_nfnets import cli, runner
+from keras_nfnets.data import digits, from_arrays
+from keras_nfnets.recipes import RECIPES, Recipe
+from keras_nfnets.variants import VARIANTS, Variant
+
+TINY = Variant(
+    depths=(2,),
+    widths=(16,),
+    stem_widths=(8, 8, 8, 8),
+    head_width=16,
+    group_widths=(8,),
+    dropout=0.2,
+)
+# All that a checkpoint has to bring back: averages, masks, mixed images.
+RECIPE = Recipe(
+    epochs=2,
+    batch_size=32,
+    learning_rate=0.1,
+    warmup_epochs=0.5,
+    stochastic_depth=0.5,
+    clipping=0.04,
+    agc_exclude=("skip_gain/gain$", "head/classifier/kernel$"),
+    ema_decay=0.9,
+    train_size=32,
+    test_size=32,
+    test_margin=0,
+    random_crop=False,
+    random_flip=False,
+    randaugment_layers=0,
+)
+
+
+def few_digits(name="digits"):
+    data = digits()
+    return from_arrays(
+        data.train_images[:96],
+        data.train_labels[:96],
+        data.test_images[:40],
+        data.test_labels[:40],
+        data.class_names,
+    )
+
+
+@contextlib.contextmanager
+def small_table():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, "tiny", TINY)
+        patch.setitem(RECIPES, "tiny", RECIPE)
+        for module in (cli, runner):
+            opened = module.open_source
+
+            def open_source(name, *args, opened=opened, **kwargs):
+                if name == "digits":
+                    return few_digits()
+                return opened(name, *args, **kwargs)
+
+            patch.setattr(module, "open_source", open_source)
+        yield patch
+
+
+if __name__ == "__main__":
+    with small_table():
+        sys.exit(cli.main(sys.argv[1:]))

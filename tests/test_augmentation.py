@@ -1,0 +1,422 @@
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from helpers import BACKEND
+
+from keras_nfnets import recipes
+from keras_nfnets.data import augmentation
+from keras_nfnets.data.augmentation import augment_batch
+from keras_nfnets.data.in_graph import InGraph, Seeds
+from keras_nfnets.data.randaugment import operations, randaugment
+
+tf = pytest.importorskip("tensorflow")
+
+F1 = recipes.get("nfnet_f1")
+MIXING = dataclasses.replace(F1, randaugment_layers=0)
+
+
+def photographs(count, size=32, channels=3):
+    """Smooth noise in [0, 255] that reaches both ends."""
+    noise = np.random.default_rng(0).uniform(size=(count, 8, 8, channels))
+    images = noise.repeat(size // 8, axis=1).repeat(size // 8, axis=2)
+    images -= images.min(axis=(1, 2, 3), keepdims=True)
+    images *= 255 / images.max(axis=(1, 2, 3), keepdims=True)
+    return images.astype("float32")
+
+
+def constants(count, size=16):
+    """Images of one value each, a class each, and the values."""
+    values = np.linspace(0, 255, count, dtype="float32")
+    images = np.broadcast_to(
+        values[:, None, None, None], (count, size, size, 3)
+    )
+    return images, np.eye(count, dtype="float32"), values
+
+
+def dataset(augment, images, rows, steps, threads=2):
+    """A dataset of augmented batches, with the step's number."""
+    batches = tf.data.Dataset.from_tensor_slices(np.int64(steps))
+    images, rows = tf.constant(images), tf.constant(rows)
+    return batches.map(
+        lambda step: augment(step, images, rows), num_parallel_calls=threads
+    )
+
+
+def run(recipe, images, rows, steps, seed=0, threads=2, intra_op=0):
+    """Returns images and rows by step."""
+    batches = dataset(augment_batch(recipe, seed), images, rows, steps, threads)
+    options = tf.data.Options()
+    options.threading.max_intra_op_parallelism = intra_op
+    return [
+        tuple(part.numpy() for part in batch)
+        for batch in batches.with_options(options)
+    ]
+
+
+def one(recipe, images, rows, **kwargs):
+    return run(recipe, images, rows, [0], **kwargs)[0]
+
+
+def assert_same(batches, others):
+    for batch, other in zip(batches, others, strict=True):
+        np.testing.assert_array_equal(batch[0], other[0])
+        np.testing.assert_array_equal(batch[1], other[1])
+
+
+def test_pure_in_seed_and_step():
+    images, rows = photographs(8), np.eye(8, dtype="float32")
+    expected = run(F1, images, rows, range(6))
+    alone = run(F1, images, rows, [5, 3, 0], threads=1, intra_op=1)
+    assert_same(alone, [expected[5], expected[3], expected[0]])
+
+
+def test_steps_and_seeds_differ():
+    images, rows = photographs(8), np.eye(8, dtype="float32")
+    batches = run(F1, images, rows, range(3))
+    batches += run(F1, images, rows, range(3), seed=1)
+    for part in (0, 1):
+        assert len({batch[part].tobytes() for batch in batches}) == 6
+
+
+def digest():
+    """Of batches; the next test asks another backend for it too."""
+    batches = run(F1, photographs(16), np.eye(16, dtype="float32"), range(4))
+    found = hashlib.sha256()
+    for images, rows in batches:
+        found.update(images.tobytes() + rows.tobytes())
+    return found.hexdigest()
+
+
+OTHERS = [
+    name
+    for name in ("tensorflow", "jax", "torch")
+    if name != BACKEND and importlib.util.find_spec(name)
+]
+
+
+@pytest.mark.skipif(not OTHERS, reason="needs a second backend")
+def test_same_on_another_backend():
+    here = Path(__file__).parent
+    result = subprocess.run(
+        [sys.executable, "-c", f"import {__name__} as t; print(t.digest())"],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": OTHERS[0],
+            "PYTHONPATH": f"{here.parent}:{here}",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == [digest()]
+
+
+def test_leaves_pythons_random_numbers_alone():
+    before = random.getstate()
+    augment_batch(F1, seed=0)
+    assert random.getstate() == before
+
+
+def test_neither_policy_nor_data_format_matters():
+    images, rows = photographs(4), np.eye(4, dtype="float32")
+    expected = one(F1, images, rows)
+    data_format = keras.config.image_data_format()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert_same([one(F1, images, rows)], [expected])
+    finally:
+        keras.config.set_image_data_format(data_format)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shapes_stay_static(channels):
+    images = photographs(6, channels=channels)
+    rows = np.eye(6, dtype="float32")
+    spec = dataset(augment_batch(F1, 0), images, rows, [0]).element_spec
+    assert spec == (
+        tf.TensorSpec((6, 32, 32, channels), tf.float32),
+        tf.TensorSpec((6, 6), tf.float32),
+    )
+
+
+@pytest.mark.parametrize("name", ["nfnet_f0", "nfnet_f5"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_values_stay_in_range(name, channels):
+    images = photographs(16, channels=channels)
+    rows = np.eye(16, dtype="float32")
+    for pixels, mixed in run(recipes.get(name), images, rows, range(4)):
+        assert np.isfinite(pixels).all()
+        assert 0 <= pixels.min() and pixels.max() <= 255
+        assert pixels.std() > 20
+        # Two roundings of numbers below 1.
+        np.testing.assert_allclose(mixed.sum(axis=1), 1, rtol=0, atol=2e-7)
+
+
+def test_mixup_rows_are_what_became_of_the_pixels():
+    images, rows, values = constants(8)
+    recipe = dataclasses.replace(MIXING, mixup_share=1.0, cutmix_share=0.0)
+    for pixels, mixed in run(recipe, images, rows, range(4)):
+        assert (mixed > 0).sum(axis=1).max() == 2
+        # A few roundings of numbers up to 255.
+        expected = np.broadcast_to(
+            (mixed @ values)[:, None, None, None], pixels.shape
+        )
+        np.testing.assert_allclose(pixels, expected, rtol=0, atol=1e-4)
+
+
+def test_cutmix_rows_are_the_share_of_pixels():
+    images, rows, values = constants(8)
+    recipe = dataclasses.replace(MIXING, mixup_share=0.0, cutmix_share=1.0)
+    for pixels, mixed in run(recipe, images, rows, range(4)):
+        assert (mixed > 0).sum(axis=1).max() == 2
+        shares = (pixels[..., :1] == values).mean(axis=(1, 2))
+        np.testing.assert_allclose(mixed, shares, rtol=0, atol=1e-7)
+        np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+
+
+@pytest.mark.parametrize(
+    "mixup_share, cutmix_share, parts",
+    [
+        (0.5, 0.5, (8, 16)),
+        (0.25, 0.5, (4, 12)),
+        (0.0, 0.25, (0, 4)),
+        (0.0, 0.0, (0, 0)),
+        (0.03, 0.97, (0, 16)),
+    ],
+)
+def test_parts_of_the_batch(mixup_share, cutmix_share, parts):
+    images, rows, values = constants(16)
+    recipe = dataclasses.replace(
+        MIXING,
+        mixup_share=mixup_share,
+        cutmix_share=cutmix_share,
+        mixup_alpha=1.0,
+    )
+    blended, pasted = (np.zeros(16, bool) for _ in range(2))
+    for pixels, mixed in run(recipe, images, rows, range(6)):
+        known = np.isin(pixels, values).all(axis=(1, 2, 3))
+        blended |= ~known
+        pasted |= known & (pixels.std(axis=(1, 2, 3)) > 0)
+        # Partners are of the same part.
+        first, second = parts
+        for part in (slice(first), slice(first, second), slice(second, None)):
+            assert mixed[part, part].sum() == pytest.approx(
+                len(mixed[part]), abs=1e-5
+            )
+        np.testing.assert_array_equal(pixels[second:], images[second:])
+        np.testing.assert_array_equal(mixed[second:], rows[second:])
+    place = np.arange(16)
+    np.testing.assert_array_equal(blended, place < parts[0])
+    np.testing.assert_array_equal(
+        pasted, (place >= parts[0]) & (place < parts[1])
+    )
+
+
+def test_an_odd_batch_is_mixed_whole():
+    images, rows, _ = constants(5)
+    batches = run(MIXING, images, rows, range(12))
+    assert all(any(b[1][i].max() < 1 for b in batches) for i in range(5))
+
+
+@pytest.mark.parametrize(
+    "part, alpha", [("mixup", 0.2), ("mixup", 1.0), ("cutmix", 1.0)]
+)
+def test_shares_are_of_the_beta_distribution(part, alpha):
+    images, rows, _ = constants(128, size=64 if part == "cutmix" else 1)
+    shares = {"mixup_share": 0.0, "cutmix_share": 0.0, f"{part}_share": 1.0}
+    recipe = dataclasses.replace(MIXING, **shares, **{f"{part}_alpha": alpha})
+    batches = run(recipe, images[..., :1], rows, range(6))
+    mixed = np.concatenate([batch[1] for batch in batches])
+    product = (1 - (mixed**2).sum(axis=1)) / 2
+    expected = alpha / (2 * (2 * alpha + 1))
+    # Five standard errors of 768 draws whose standard deviation is at most
+    # 0.09; the other alphas are 0.07 to 0.1 away.
+    assert product.mean() == pytest.approx(expected, abs=0.016)
+    # Not one share for the whole batch; CutMix's near-squares have few areas.
+    assert len(np.unique(mixed[:128].max(axis=1))) > 50
+
+
+def test_a_tiny_alpha_leaves_no_nan():
+    images, rows, _ = constants(64, size=1)
+    recipe = dataclasses.replace(MIXING, mixup_share=1.0, cutmix_share=0.0)
+    recipe = dataclasses.replace(recipe, mixup_alpha=1e-4)
+    pixels, mixed = one(recipe, images, rows)
+    assert np.isfinite(pixels).all() and np.isfinite(mixed).all()
+
+
+def test_alpha_that_cutmix_does_not_take():
+    recipe = dataclasses.replace(F1, cutmix_alpha=1.5)
+    with pytest.raises(ValueError, match="above 1.* cutmix_alpha=1.5"):
+        augment_batch(recipe, seed=0)
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_randaugment_before_or_after_mixing(after, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        augmentation,
+        "randaugment",
+        lambda layers, magnitude: lambda x, seeds: seen.append(x) or x / 2,
+    )
+    images, rows, values = constants(8)
+    recipe = dataclasses.replace(F1, randaugment_after_mixing=after)
+    step = tf.constant(0, tf.int64)
+    pixels, mixed = augment_batch(recipe, 0)(step, tf.constant(images), rows)
+    assert np.array_equal(seen[0], images) != after
+    np.testing.assert_allclose(
+        np.mean(pixels, axis=(1, 2, 3)),
+        np.asarray(mixed) @ values / 2,
+        rtol=0,
+        atol=1e-4,
+    )
+
+
+def test_recipe_without_augmentation_changes_nothing():
+    images, rows = photographs(4), np.eye(4, dtype="float32")
+    assert_same(
+        [one(recipes.get("nf_resnet50"), images, rows)], [(images, rows)]
+    )
+
+
+def distorted(images, layers, magnitude, key=0):
+    run = tf.function(randaugment(layers, magnitude))
+    seeds = Seeds(tf.constant([key, key], tf.int64))
+    return run(tf.constant(images), seeds).numpy()
+
+
+def test_each_image_has_its_own_operations():
+    images = photographs(1).repeat(32, axis=0)
+    assert len(np.unique(distorted(images, 4, 15), axis=0)) > 28
+
+
+def test_an_images_operations_do_not_depend_on_the_others():
+    images = photographs(8)
+    expected = distorted(images, 4, 15)
+    images[:7] = 0
+    np.testing.assert_array_equal(distorted(images, 4, 15)[7], expected[7])
+
+
+def test_half_of_what_is_all_or_nothing_is_left_out():
+    images = photographs(1, size=8).repeat(640, axis=0)
+    difference = distorted(images, 1, 5) - images
+    unchanged = np.abs(difference).max(axis=(1, 2, 3)) < 1e-3
+    # Of 32 chances 7 leave an operation out, 8 are of operations that do
+    # nothing at magnitude 5, and 1 stretches the contrast of an image that
+    # has all of it. Four standard errors of 640 draws.
+    assert unchanged.mean() == pytest.approx(16 / 32, abs=0.08)
+
+
+def apply(name, magnitude, images, key=0):
+    seeds = Seeds(tf.constant([key, 0], tf.int64))
+    return np.asarray(operations(magnitude)[name](tf.constant(images), seeds))
+
+
+@pytest.mark.parametrize("name", operations(5))
+def test_operations_stay_in_range(name):
+    black_and_white = np.zeros((1, 16, 16, 3), "float32")
+    black_and_white[:, ::3] = 255
+    constant = np.full((1, 16, 16, 3), 255, "float32")
+    for images in (photographs(1, 16), black_and_white, constant):
+        for magnitude in (0, 5, 10, 15, 40):
+            result = apply(name, magnitude, images, key=magnitude)
+            assert result.shape == images.shape
+            assert result.dtype == np.float32
+            # Roundings of an interpolation between numbers up to 255.
+            assert -1e-3 < result.min() and result.max() < 255 + 1e-3
+
+
+def test_equalize_is_of_each_channel():
+    image = photographs(1, 16)
+    result = apply("equalize", 5, image)
+    for channel in range(3):
+        before = image[0, ..., channel].astype(int)
+        counts = np.bincount(before.ravel(), minlength=256)
+        up_to = np.cumsum(counts)
+        least = counts[before.min()]
+        table = np.round((up_to - least) * 255 / (before.size - least))
+        np.testing.assert_array_equal(result[0, ..., channel], table[before])
+
+
+def test_equalize_leaves_one_value_as_it_is():
+    image = np.full((1, 4, 4, 1), 77, "float32")
+    np.testing.assert_array_equal(apply("equalize", 5, image), image)
+
+
+@pytest.mark.parametrize(
+    "name, magnitude, expected",
+    [
+        ("invert", 5, [255, 155, 55, 0]),
+        ("solarize", 5, [0, 100, 55, 0]),
+        ("solarize", 10, [0, 100, 200, 255]),
+        ("solarize_add", 10, [110, 210, 200, 255]),
+        ("solarize_add", 15, [165, 255, 200, 255]),
+        ("posterize", 5, [0, 64, 192, 192]),
+        ("posterize", 10, [0, 96, 192, 240]),
+        ("brightness", 5, [0, 100, 200, 255]),
+    ],
+)
+def test_operations_of_a_pixel(name, magnitude, expected):
+    image = np.float32([0, 100, 200, 255]).reshape(1, 2, 2, 1)
+    result = apply(name, magnitude, image).ravel()
+    np.testing.assert_array_equal(result, np.float32(expected))
+
+
+@pytest.mark.parametrize("name, axis", [("translate_x", 2), ("translate_y", 1)])
+def test_shifts_are_even_up_to_the_magnitude(name, axis):
+    image = np.zeros((1, 224, 224, 1), "float32")
+    run = operations(10)[name]
+    starts, ends = [], []
+    for key in range(60):
+        seeds = Seeds(tf.constant([key, 0], tf.int64))
+        grey = np.asarray(run(tf.constant(image), seeds)) == 128
+        grey = grey.all(axis=3 - axis).ravel()
+        starts.append(grey[0] * grey.sum())
+        ends.append(grey[-1] * grey.sum())
+    for shifts in (starts, ends):
+        # Half of them go the other way; the largest of 30 even draws up to
+        # 100 is below 75 once in 5,000 times.
+        assert 75 < max(shifts) <= 100
+        assert 0.2 < np.mean(np.array(shifts) > 0) < 0.8
+
+
+def test_cutout_is_a_grey_square():
+    grey = apply("cutout", 10, np.zeros((1, 224, 224, 1), "float32")) == 128
+    # The square's corner need not be at a pixel's.
+    assert abs(grey.any(axis=(0, 1, 3)).sum() - 80) <= 1
+    assert abs(grey.any(axis=(0, 2, 3)).sum() - 80) <= 1
+
+
+def test_seeds_of_a_key():
+    seeds = Seeds(tf.constant([3, 4], tf.int64))
+    assert [list(seeds.next().numpy()) for _ in range(2)] == [[3, 5], [3, 6]]
+
+
+def test_a_layer_of_keras_in_a_graph():
+    invert = InGraph(keras.layers.RandomInvert, factor=(1, 1))
+    images = tf.data.Dataset.from_tensors(photographs(2)).map(
+        lambda x: invert(x, Seeds(tf.constant([0, 0], tf.int64)))
+    )
+    for result in images:
+        np.testing.assert_array_equal(result, 255 - photographs(2))
+
+
+def test_a_layer_of_keras_cv_takes_its_place():
+    keras_cv = pytest.importorskip("keras_cv")
+    layer = keras_cv.layers.RandAugment(value_range=(0, 255), magnitude=0.5)
+    images, rows = photographs(4), np.eye(4, dtype="float32")
+    batches = dataset(lambda step, x, y: (layer(x), y), images, rows, [0, 1])
+    for pixels, shares in batches:
+        assert pixels.shape == images.shape
+        assert np.abs(pixels - images).max() > 1
+        assert 0 <= np.min(pixels) and np.max(pixels) <= 255
+        np.testing.assert_array_equal(shares, rows)

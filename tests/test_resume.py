@@ -1,0 +1,99 @@
+"""A run that was stopped ends as one that was not, to the last digit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import BACKEND, to_numpy, without_speed
+
+from keras_nfnets import cli
+from keras_nfnets.runs import Run
+
+for module in ("matplotlib", "PIL", "sklearn", "tensorflow"):
+    pytest.importorskip(module)
+pytestmark = pytest.mark.skipif(
+    BACKEND == "torch", reason="dropout draws from PyTorch's own generator"
+)
+
+HERE = Path(__file__).parent
+EPOCHS = 40
+# `python tests/test_resume.py`-style studies set another number.
+KILLS = int(os.environ.get("KERAS_NFNETS_KILLS", 1))
+
+
+class Process:
+    """`keras-nfnets train` in a process of its own."""
+
+    def __init__(self, run, *arguments):
+        self.run = run
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "small_runs.py"), "train"]
+            + ["--out", str(run.path), *map(str, arguments)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def stop(self, number, seconds):
+        """Sends a signal some time after training has gone on."""
+        before = len(self.run.read_history())
+        while len(self.run.read_history()) <= before:
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.05)
+        time.sleep(seconds)
+        self.process.send_signal(number)
+        return self.end()
+
+    def end(self):
+        """Returns the exit status and what was written of errors."""
+        try:
+            _, errors = self.process.communicate(timeout=300)
+        finally:
+            self.process.kill()
+        return self.process.returncode, errors
+
+
+def state_of(run):
+    model, state = run.checkpoints.load()
+    variables = model.weights + model.optimizer.variables
+    return state["step"], [to_numpy(v) for v in variables]
+
+
+def test_stopped_runs_end_as_the_undisturbed_one(tmp_path):
+    start = ("--recipe", "tiny", "--epochs", EPOCHS, "--seed", 3)
+    undisturbed, run = Run(tmp_path / "undisturbed"), Run(tmp_path / "run")
+    whole = Process(undisturbed, *start)
+    moments = random.Random(0)
+
+    process = Process(run, *start)
+    for _ in range(KILLS):
+        status, _ = process.stop(signal.SIGKILL, moments.uniform(0, 2))
+        assert status == -signal.SIGKILL
+        process = Process(run, "--resume")
+    status, errors = process.stop(signal.SIGTERM, moments.uniform(0, 2))
+    assert status == cli.TERMINATED
+    assert "terminated after a checkpoint" in errors.splitlines()[-1]
+
+    newest = run.checkpoints.steps()[-1] / "model.keras"
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    status, errors = Process(run, "--resume").end()
+    assert status == 0, errors
+    assert f"{newest.parent} is damaged" in errors
+
+    assert whole.end()[0] == 0
+    step, ours = state_of(run)
+    assert step == EPOCHS * 3
+    for value, other in zip(ours, state_of(undisturbed)[1], strict=True):
+        np.testing.assert_array_equal(value, other)
+    rows, others = run.read_history(), undisturbed.read_history()
+    assert without_speed(rows) == without_speed(others)
