@@ -7,6 +7,7 @@ import signal
 import keras
 
 from keras_nfnets.checkpoints import Terminated, restore_metrics
+from keras_nfnets.distribution import alone
 from keras_nfnets.files import replacing
 
 
@@ -93,8 +94,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.terminate = False
 
     def on_train_begin(self, logs=None):
-        if not self.run.checkpoints.steps():
-            self._save_best()
+        if self.step == 0:
+            self._save_best(True)
             self._save()
 
     # Before a batch, as Keras would wait for each batch to end otherwise.
@@ -112,23 +113,24 @@ class Checkpoint(keras.callbacks.Callback):
                 f"Received: monitor={self.monitor!r}"
             )
         value = float(logs[self.monitor])
-        if value > self.best:
-            self.best = value
-            self._save_best()
+        self._save_best(value > self.best)
+        self.best = max(self.best, value)
         self._save()
         if self.terminate:
             raise Terminated
 
     def _save(self):
         if self.writes:
-            self.run.checkpoints.save(self.model, self.step)
+            with alone():
+                self.run.checkpoints.save(self.model, self.step)
 
-    def _save_best(self):
-        if not self.writes:
-            return
+    def _save_best(self, is_best):
+        # Processes swap together or not at all, since JAX compares what they
+        # put on their devices.
         with self.averages or contextlib.nullcontext():
-            with replacing(self.run.model) as best:
-                self.model.save(best)
+            if is_best and self.writes:
+                with alone(), replacing(self.run.model) as best:
+                    self.model.save(best)
 
 
 class AveragedWeights(keras.callbacks.SwapEMAWeights):

@@ -63,7 +63,8 @@ def train(out, overwrite=False, resume=False, **options):
     )
     go_on = f"keras-nfnets train --out {out} --resume"
     try:
-        runner.train(run, settings, overwrite, resume)
+        if runner.train(run, settings, overwrite, resume):
+            _report(run)
     except KeyboardInterrupt:
         print()  # ends the line of the progress bar
         _complain(
@@ -75,7 +76,6 @@ def train(out, overwrite=False, resume=False, **options):
         print()
         _complain(f"terminated after a checkpoint; {go_on} continues there")
         return TERMINATED
-    _report(run)
 
 
 def data(source, show, recipe, image_size=None, test=False, seed=0):

@@ -167,6 +167,26 @@ def _jax():
         keras.distribution.set_distribution(before)
 
 
+@contextlib.contextmanager
+def alone():
+    """Lets one of several processes make variables that the others do not.
+
+    Keras makes some while it saves a model. JAX would wait for the other
+    processes to put the same on their devices.
+
+    Example:
+
+    >>> with keras_nfnets.distribution.alone():
+    ...     model.save("model.keras")
+    """
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
+
+
 def _is_one_of_several():
     get = os.environ.get
     return bool(

@@ -36,6 +36,9 @@ def train(run, settings, overwrite=False, resume=False):
         resume: Boolean, whether to go on where the newest whole checkpoint
             was written. Defaults to `False`.
 
+    Returns:
+        Whether this is the process that filled it.
+
     Raises:
         ValueError: If settings and data do not go together, or there is
             nothing to go on from. The folder is as it was then.
@@ -52,8 +55,9 @@ def train(run, settings, overwrite=False, resume=False):
         require(module)
     if not (overwrite or resume):
         run.check_free()
-    source = open_source(settings.data)
+    # First of all: JAX can join other processes only before it has computed.
     with distribution.scope() as devices, _precision(settings.precision):
+        source = open_source(settings.data)
         training = _Training(run, settings, source, devices)
         if resume:
             run.check_source(source)
@@ -69,6 +73,7 @@ def train(run, settings, overwrite=False, resume=False):
         finally:
             if devices.is_chief:
                 run.draw_curves()
+    return devices.is_chief
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ to show.
 """
 
 import contextlib
+import dataclasses
 import sys
 
 import pytest
@@ -39,6 +40,15 @@ RECIPE = Recipe(
     random_flip=False,
     randaugment_layers=0,
 )
+# What does not depend on how many devices share a batch.
+PLAIN = dataclasses.replace(
+    RECIPE,
+    epochs=3,
+    dropout=0.0,
+    stochastic_depth=0.0,
+    mixup_share=0.0,
+    cutmix_share=0.0,
+)
 
 
 def few_digits(name="digits"):
@@ -57,6 +67,7 @@ def small_table():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, "tiny", TINY)
         patch.setitem(RECIPES, "tiny", RECIPE)
+        patch.setitem(RECIPES, "plain", PLAIN)
         for module in (cli, runner):
             opened = module.open_source
 

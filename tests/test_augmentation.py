@@ -149,8 +149,7 @@ def test_shapes_stay_static(channels):
     )
 
 
-@pytest.mark.parametrize("name", ["nfnet_f0", "nfnet_f5"])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name, channels", [("nfnet_f0", 3), ("nfnet_f5", 1)])
 def test_values_stay_in_range(name, channels):
     images = photographs(16, channels=channels)
     rows = np.eye(16, dtype="float32")
@@ -244,14 +243,6 @@ def test_shares_are_of_the_beta_distribution(part, alpha):
     assert product.mean() == pytest.approx(expected, abs=0.016)
     # Not one share for the whole batch; CutMix's near-squares have few areas.
     assert len(np.unique(mixed[:128].max(axis=1))) > 50
-
-
-def test_a_tiny_alpha_leaves_no_nan():
-    images, rows, _ = constants(64, size=1)
-    recipe = dataclasses.replace(MIXING, mixup_share=1.0, cutmix_share=0.0)
-    recipe = dataclasses.replace(recipe, mixup_alpha=1e-4)
-    pixels, mixed = one(recipe, images, rows)
-    assert np.isfinite(pixels).all() and np.isfinite(mixed).all()
 
 
 def test_alpha_that_cutmix_does_not_take():

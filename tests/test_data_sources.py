@@ -6,11 +6,15 @@ import shutil
 
 import numpy as np
 import pytest
+from helpers import BACKEND
 
 from keras_nfnets import data, recipes
 from keras_nfnets.data.tfds import PAPERS_SPLITS
 
 tf = pytest.importorskip("tensorflow")
+pytestmark = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="TensorFlow reads on every backend"
+)
 RECIPE = dataclasses.replace(recipes.get("nfnet_f0").scaled(4, 2, 32))
 
 

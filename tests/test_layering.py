@@ -92,7 +92,7 @@ MAY_IMPORT = {
     "settings": "checks recipes",
     "checkpoints": "files",
     "runs": "checkpoints extras files settings",
-    "callbacks": "checkpoints files",
+    "callbacks": "checkpoints distribution files",
     "distribution": "",
     "monitors": "agc_report",
     "runner": ("callbacks data distribution extras models monitors settings"),

@@ -99,13 +99,10 @@ def _mix(mixer, images, rows, seeds):
     if not images.shape[0]:
         return images, rows
     drawn = mixer.draw(images, seeds)
-    share = drawn["mix_weight"]
     if "batch_masks" in drawn:
         # Keras's is the box's area before it is cut to whole pixels.
         pasted = tf.cast(drawn["batch_masks"], tf.float32)
-        share = 1.0 - tf.reduce_mean(pasted, axis=(1, 2, 3))
-    # Two gamma variables of a tiny alpha can both round to 0: 0 / 0.
-    drawn["mix_weight"] = tf.where(tf.math.is_nan(share), 1.0, share)
+        drawn["mix_weight"] = 1.0 - tf.reduce_mean(pasted, axis=(1, 2, 3))
     return (
         mixer.layer.transform_images(images, drawn),
         mixer.layer.transform_labels(rows, drawn),

@@ -37,8 +37,10 @@ class InGraph:
 
     The layer's own `__call__` draws from its own seeds. The methods it is made
     of take others, but compute on Keras's backend unless they are told that
-    this is a graph of TensorFlow's. They know neither a batch's dtype nor, in
-    some of them, that it may be other than the policy's.
+    this is a graph of TensorFlow's.
+
+    It is made outside of the graph, as the layer makes a variable. Images are
+    float32, with channels last, whatever Keras is configured to.
 
     Args:
         layer: Class, an image layer of `keras.layers`.

@@ -21,10 +21,13 @@ if BACKEND == "jax":
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402 (reads images on every backend)
 from helpers import tiny_variant  # noqa: E402
 
 import keras_nfnets  # noqa: E402
-from keras_nfnets import convolve, hooks  # noqa: E402
+from keras_nfnets import convolve, distribution, hooks  # noqa: E402
+from keras_nfnets.data import from_arrays, train_batches  # noqa: E402
+from keras_nfnets.recipes import Recipe  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 32, 32, 3)).astype("float32")
@@ -51,21 +54,46 @@ def train():
     return model, weights, history.history
 
 
-def train_with_sam(order):
-    """The weights after eight steps with SAM, by the order within a batch."""
-    inputs = keras.Input((8,))
-    hidden = keras.layers.Dense(6, "tanh")(inputs)
-    model = keras_nfnets.AGCModel(inputs, keras.layers.Dense(3)(hidden))
-    rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(size=v.shape) for v in model.weights])
-    model.compile(
-        keras_nfnets.optimizers.SGD(0.01),
-        "mse",
-        sam=keras_nfnets.SAM(rho=0.5, share=0.5),
+RECIPE = Recipe(
+    batch_size=8,
+    learning_rate=0.05,
+    warmup_epochs=0,
+    dropout=0.0,
+    stochastic_depth=0.0,
+    ema_decay=0.9,
+    train_size=32,
+    test_size=32,
+    random_crop=False,
+    randaugment_layers=0,
+    sam_rho=0.05,
+    sam_share=0.5,
+)
+
+
+def train_with_all(order):
+    """The averages and velocities after eight steps of a recipe.
+
+    MixUp and CutMix make the batches, whose samples are put in an order; SAM
+    takes the first of them.
+    """
+    keras.utils.set_random_seed(0)
+    images = 120 + 10 * X
+    source = from_arrays(images, Y, images, Y, "abcde")
+    batches = train_batches(source, RECIPE).map(
+        lambda x, y: (tf.gather(x, order), tf.gather(y, order))
     )
-    x = X[:, 0, :8, 0].reshape(8, 8, 8)[:, order].reshape(64, 8)
-    model.fit(x, x[:, :3], batch_size=8, shuffle=False, verbose=0)
-    return [keras.ops.convert_to_numpy(v) for v in model.weights]
+    model = keras_nfnets.NFNet(
+        tiny_variant(depths=(1,)), input_shape=(32, 32, 3), classes=5
+    )
+    for variable in model.trainable_variables:
+        if variable.path.endswith("skip_gain/gain"):
+            variable.assign(0.5)
+    model.compile(**RECIPE.compile_args(8))
+    model.fit(batches, steps_per_epoch=8, verbose=0)
+    return [
+        keras.ops.convert_to_numpy(v)
+        for v in model.trainable_variables + model.optimizer.momentums
+    ]
 
 
 # Four replicas have two samples each of a batch of eight. SAM takes the first
@@ -98,22 +126,20 @@ def distance(ours, theirs):
     )
 
 
-def distances_with_sam(alone, of_other_samples, together):
+def distances_with_all(alone, of_other_samples, together):
     return distance(alone, together), distance(alone, of_other_samples)
 
 
 def on_tensorflow():
-    import tensorflow as tf
-
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
         [tf.config.LogicalDeviceConfiguration()] * REPLICAS,
     )
     _, alone, logs = train()
-    with_sam = [train_with_sam(order) for order in (ALONE, TOGETHER)]
-    devices = [f"CPU:{i}" for i in range(REPLICAS)]
-    with tf.distribute.MirroredStrategy(devices).scope():
-        with_sam.append(train_with_sam(TOGETHER))
+    with_all = [train_with_all(order) for order in (ALONE, TOGETHER)]
+    with distribution.scope() as devices:
+        assert devices == distribution.Devices(REPLICAS)
+        with_all.append(train_with_all(TOGETHER))
         model, together, their_logs = train()
         reduced = reduced_by_tensorflow(model)
         clip_before_the_sum()
@@ -121,7 +147,7 @@ def on_tensorflow():
     return {
         "distance": distance(alone, together),
         "distance_if_clipped_first": distance(alone, mistaken),
-        "distances_with_sam": distances_with_sam(*with_sam),
+        "distances_with_all": distances_with_all(*with_all),
         "logs": [logs, their_logs],
         "reduced": reduced,
         "parameters": model.count_params(),
@@ -149,22 +175,16 @@ def reduced_by_tensorflow(model):
 
 
 def on_jax():
-    import jax
 
-    devices = jax.devices()
-    mesh = keras.distribution.DataParallel(
-        devices=[f"cpu:{i}" for i in range(len(devices))],
-        auto_shard_dataset=False,
-    )
     _, alone, logs = train()
-    with_sam = [train_with_sam(order) for order in (ALONE, TOGETHER)]
-    keras.distribution.set_distribution(mesh)
-    with_sam.append(train_with_sam(TOGETHER))
-    model, together, their_logs = train()
+    with_all = [train_with_all(order) for order in (ALONE, TOGETHER)]
+    with distribution.scope() as devices:
+        with_all.append(train_with_all(TOGETHER))
+        model, together, their_logs = train()
     return {
-        "devices": len(devices),
+        "devices": devices.replicas,
         "distance": distance(alone, together),
-        "distances_with_sam": distances_with_sam(*with_sam),
+        "distances_with_all": distances_with_all(*with_all),
         "logs": [logs, their_logs],
         "reduced": reduced_by_jax(model),
         "parameters": model.count_params(),
