@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_nfnets.checkpoints import Checkpoints
-from keras_nfnets.extras import require
+from keras_nfnets.curves import draw_curves
 from keras_nfnets.files import replacing
 from keras_nfnets.settings import Settings
 
@@ -182,27 +182,4 @@ class Run:
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        rows = self.read_history()
-        if not rows:
-            return
-        figure = require("matplotlib.figure").Figure(
-            figsize=(12, 3.5), layout="constrained"
-        )
-        panels = ("loss", "accuracy", "agc_clipped")
-        for axes, name in zip(figure.subplots(1, 3), panels, strict=True):
-            for column, label in (
-                (name, "training"),
-                (f"val_{name}", "held-out"),
-            ):
-                if column in rows[0]:
-                    axes.plot(
-                        [row["epoch"] for row in rows],
-                        [row[column] for row in rows],
-                        marker=".",
-                        label=label,
-                    )
-            axes.set(xlabel="epoch", title=name)
-            axes.legend()
-        figure.axes[-1].set(title="share of clipped units")
-        with replacing(self.curves) as temporary:
-            figure.savefig(temporary, dpi=120)
+        draw_curves(self.read_history(), self.curves)

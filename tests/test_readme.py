@@ -14,19 +14,19 @@ import keras_nfnets
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
-def _code(heading):
-    """The first Python block under a heading."""
+def _code(heading, index=0):
+    """A Python block under a heading, the first one unless told."""
     section = README.read_text().split(f"## {heading}\n")[1]
-    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[index]
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def execute(heading):
+    def execute(heading, index=0):
         names = {}
-        exec(compile(_code(heading), str(README), "exec"), names)
+        exec(compile(_code(heading, index), str(README), "exec"), names)
         return names
 
     return execute
@@ -70,6 +70,16 @@ def test_fine_tuning_works(run):
 def test_feature_pyramid_finds_squares(run):
     # A seventh of a mask is square; all background would be an IoU of 0.43.
     assert run("Detection and segmentation")["iou"].result() > 0.7
+
+
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="it takes a while: one backend is enough"
+)
+def test_recipe_and_data_work_together(run):
+    names = run("The papers' recipes", index=1)
+    steps = 2 * (1437 // 64)
+    assert int(names["model"].optimizer.iterations) == steps
+    assert set(names["model"].history.history) >= {"accuracy", "val_accuracy"}
 
 
 def test_table_of_models_is_up_to_date():

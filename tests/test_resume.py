@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 HERE = Path(__file__).parent
 EPOCHS = 40
-# `python tests/test_resume.py`-style studies set another number.
+# CONTRIBUTING.md tells how to set another number.
 KILLS = int(os.environ.get("KERAS_NFNETS_KILLS", 1))
 
 

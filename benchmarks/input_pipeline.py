@@ -1,0 +1,160 @@
+"""How many JPEGs a second and core the input pipeline makes ready to train on.
+
+.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/INPUT.md
+"""
+
+import dataclasses
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import tables
+import tensorflow as tf
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from keras_nfnets.data import folder, train_batches
+from keras_nfnets.data.decoding import CROP_AREA, CROP_ASPECT_RATIO
+from keras_nfnets.recipes import RECIPES
+
+IMAGES, WIDTH, HEIGHT, QUALITY = 200, 500, 375, 92
+BATCH, BATCHES, WARM_UP = 32, 12, 3
+# Milliseconds of a training step of 32 images on a TPUv3 core, published in
+# arXiv 2102.06171, Table 3. None was published for a v5e.
+PUBLISHED_STEPS = {"nfnet_f0": 73.3, "nfnet_f5": 1398.5}
+RECIPE, LARGE = (
+    dataclasses.replace(RECIPES[name], batch_size=BATCH)
+    for name in PUBLISHED_STEPS
+)
+PLAIN = dataclasses.replace(
+    RECIPE, randaugment_layers=0, mixup_share=0.0, cutmix_share=0.0
+)
+
+
+def main():
+    options = tables.parser(__doc__, rounds=7).parse_args()
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as root:
+        write_images(Path(root))
+        contenders = pipelines(Path(root))
+        iterators = {name: iter(d) for name, d in contenders.items()}
+        for iterator in iterators.values():
+            take(iterator, WARM_UP)
+        rates = {name: [] for name in iterators}
+        for _ in range(options.rounds):
+            for name, iterator in iterators.items():
+                seconds = take(iterator, BATCHES)
+                rates[name].append(BATCH * BATCHES / seconds / cores)
+    tables.publish(report(rates, options.rounds), options.out)
+
+
+def write_images(root):
+    """Writes parts of scikit-learn's two photographs, two classes."""
+    for name, photo in zip("ab", load_sample_images().images, strict=True):
+        for part in ("train", "val"):
+            (root / part / name).mkdir(parents=True)
+        picture = Image.fromarray(photo)
+        for i in range(IMAGES // 2):
+            box = (i, i, picture.width - i, picture.height - i)
+            image = picture.crop(box).resize((WIDTH, HEIGHT))
+            image.save(root / "train" / name / f"{i:03}.jpg", quality=QUALITY)
+        image.save(root / "val" / name / "0.jpg", quality=QUALITY)
+
+
+def pipelines(root):
+    """Returns the contenders' datasets by name, the limit first."""
+    source = folder(root)
+    contenders = {
+        "plain tf.data: decode, crop, flip, resize": limit(root),
+        "keras_nfnets without augmentation": train_batches(source, PLAIN),
+        "keras_nfnets with nfnet_f0's recipe": train_batches(source, RECIPE),
+        "keras_nfnets with nfnet_f5's recipe": train_batches(source, LARGE),
+    }
+    try:
+        from keras_cv.layers import RandAugment
+    except ImportError:
+        return contenders
+    augment = RandAugment(
+        value_range=(0, 255),
+        augmentations_per_image=RECIPE.randaugment_layers,
+        magnitude=RECIPE.randaugment_magnitude / 10,
+    )
+    contenders["keras_nfnets with KerasCV's RandAugment alone"] = train_batches(
+        source, PLAIN, augment=augment
+    )
+    return contenders
+
+
+def limit(root):
+    """Returns the least that any such pipeline has to do."""
+    size = RECIPE.train_size
+    files = tf.data.Dataset.list_files(str(root / "train/*/*.jpg"), seed=0)
+
+    def read(file):
+        content = tf.io.read_file(file)
+        begin, extent, _ = tf.image.sample_distorted_bounding_box(
+            tf.io.extract_jpeg_shape(content),
+            tf.zeros((1, 0, 4)),
+            min_object_covered=0.1,
+            aspect_ratio_range=CROP_ASPECT_RATIO,
+            area_range=CROP_AREA,
+            use_image_if_no_bounding_boxes=True,
+        )
+        box = tf.concat([begin[:2], extent[:2]], 0)
+        image = tf.io.decode_and_crop_jpeg(content, box, channels=3)
+        image = tf.image.random_flip_left_right(image)
+        return tf.image.resize(image, (size, size), "bicubic")
+
+    images = files.repeat().shuffle(IMAGES, 0).map(read, tf.data.AUTOTUNE)
+    return images.batch(BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def take(iterator, count):
+    """Returns how many seconds the next batches take."""
+    start = time.perf_counter()
+    for _ in range(count):
+        next(iterator)
+    return time.perf_counter() - start
+
+
+def report(rates, rounds):
+    """Returns the lines of the report."""
+    limit = [[rate] for rate in next(iter(rates.values()))]
+    rows = []
+    for name, own in rates.items():
+        model = "nfnet_f5" if "nfnet_f5" in name else "nfnet_f0"
+        rate = statistics.median(own)
+        needed = BATCH / (PUBLISHED_STEPS[model] / 1000)
+        ratio = tables.ratio([[value] for value in own], limit)
+        rows.append([name, f"{rate:.0f}", ratio, f"{needed / rate:.1f}"])
+    columns = [
+        "pipeline",
+        "images per second and core",
+        "of the limit",
+        "cores for one chip",
+    ]
+    return [
+        "# Images made ready to train on",
+        "",
+        f"{IMAGES} JPEGs of {WIDTH} x {HEIGHT} pixels, quality {QUALITY}, "
+        "parts of scikit-learn's two photographs, to batches of "
+        f"{BATCH} at {RECIPE.train_size} px; nfnet_f5's at {LARGE.train_size}.",
+        *tables.where_and_when(rounds, BATCHES),
+        f"TensorFlow {tf.__version__}.",
+        "",
+        *tables.table(columns, rows),
+        "",
+        "The last column is computed, not measured: how many such cores feed "
+        "one chip that takes a step of 32 images in the time that the papers "
+        "published for a TPUv3 core "
+        f"({', '.join(f'{n} {ms} ms' for n, ms in PUBLISHED_STEPS.items())}); "
+        "none was published for a v5e.",
+    ]
+
+
+if __name__ == "__main__":
+    main()
