@@ -133,7 +133,7 @@ class _Training:
         An epoch that was begun takes a `fit` of its own, as Keras has one
         number of steps for all epochs.
         """
-        if model.optimizer.use_ema:
+        if self.recipe.ema_decay is not None:
             # Keras ends a `fit` with the averages in place of the weights.
             model.optimizer.finalize_variable_values = lambda variables: None
         callbacks, signals = self._callbacks(step)
@@ -169,7 +169,9 @@ class _Training:
 
     def _callbacks(self, step):
         history = History(self.run, step // self.steps_per_epoch)
-        averages = AveragedWeights() if self.recipe.ema_decay else None
+        averages = None
+        if self.recipe.ema_decay is not None:
+            averages = AveragedWeights()
         checkpoint = Checkpoint(
             self.run,
             self.steps_per_epoch,

@@ -118,6 +118,21 @@ def test_train_fills_the_run_folder(finished):
     assert (settings.variant, settings.recipe.epochs) == ("tiny", 2)
 
 
+def test_tensorboard_finds_what_the_history_has(finished):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    found = set()
+    for part in ("train", "validation"):
+        events = event_accumulator.EventAccumulator(str(finished.logs / part))
+        events.Reload()
+        found |= set(events.Tags()["tensors"])
+    tags = {"epoch_loss", "epoch_accuracy", "epoch_top5_accuracy"}
+    tags |= {"epoch_learning_rate", "epoch_images_per_second"}
+    tags |= {"epoch_agc_clipped_stem", "epoch_agc_clipped_stage1"}
+    tags |= {"epoch_gradient_norm", "epoch_weight_norm"}
+    assert tags <= found
+
+
 def test_trained_model_clips_all_but_what_the_settings_exclude(finished):
     model = last(finished)
     recipe = finished.read_config()["settings"].recipe
@@ -192,6 +207,25 @@ def test_export_writes_the_best_model(finished, command, patch):
         model.get_weights(), weights(finished.model), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("part", [(), ("--test",)])
+def test_data_draws_what_a_network_will_see(part, command, tmp_path):
+    image = tmp_path / "seen.png"
+    arguments = ("digits", "--recipe", "tiny", "--show", image)
+    status, output, _ = command("data", *arguments, *part)
+    assert status == 0 and f"wrote {image}" in output
+    assert " 96 " in output and " 40 " in output
+    assert image.read_bytes().startswith(b"\x89PNG")
+    assert names(tmp_path) == {"seen.png"}
+
+
+def test_data_bad_input(refused, tmp_path):
+    line = refused("data", "digits", "--show", tmp_path / "seen.txt")
+    assert "`path` must end in one of" in line
+    line = refused("data", "folder:x", "--show", tmp_path / "seen.png")
+    assert "folder:x" in line
+    assert names(tmp_path) == set()
 
 
 def test_summary_shows_totals_and_stages(command):

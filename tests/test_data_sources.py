@@ -6,8 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import BACKEND
+from helpers import BACKEND, tiny_variant
 
+import keras_nfnets
 from keras_nfnets import data, recipes
 from keras_nfnets.data.tfds import PAPERS_SPLITS
 
@@ -295,6 +296,17 @@ def test_papers_recipe_on_imagenet(imagenet):
         np.testing.assert_allclose(rows.sum(-1), 1.0, rtol=1e-6)
     ((images, _, _),) = take(data.test_batches(source, recipe), 1)
     assert images.shape == (4, 43, 43, 3)
+    variant = tiny_variant(depths=(1,), widths=(16,), group_widths=(8,))
+    model = keras_nfnets.NFNet(variant, **recipe.model_args())
+    model.compile(**recipe.compile_args(2))
+    history = model.fit(
+        data.train_batches(source, recipe),
+        steps_per_epoch=2,
+        shuffle=False,
+        verbose=0,
+    ).history
+    assert int(model.optimizer.iterations) == 2
+    assert np.isfinite(history["loss"]).all()
 
 
 @pytest.mark.parametrize("name", PAPERS_SPLITS)

@@ -107,6 +107,16 @@ def test_sizes_and_dropout_are_the_variants(name):
     assert recipe.dropout == variant.dropout
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_compiles_a_model(name):
+    model = keras_nfnets.AGCModel(
+        inputs := keras.Input((4,)), keras.layers.Dense(3)(inputs)
+    )
+    recipe = dataclasses.replace(RECIPES[name], agc_exclude=())
+    model.compile(**recipe.compile_args(IMAGES / recipe.batch_size))
+    assert set(recipe.model_args()) == {"dropout", "stochastic_depth"}
+
+
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - {"nfnet_pico"}))
 def test_learning_rate_is_a_tenth_per_256_images(name):
     recipe = RECIPES[name]
