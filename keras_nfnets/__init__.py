@@ -5,11 +5,13 @@ from keras_nfnets import agc as agc
 from keras_nfnets import callbacks as callbacks
 from keras_nfnets import complexity as complexity
 from keras_nfnets import data as data
+from keras_nfnets import distribution as distribution
 from keras_nfnets import export as export
 from keras_nfnets import haiku_files as haiku_files
 from keras_nfnets import imagenet as imagenet
 from keras_nfnets import layers as layers
 from keras_nfnets import losses as losses
+from keras_nfnets import monitors as monitors
 from keras_nfnets import optimizers as optimizers
 from keras_nfnets import published as published
 from keras_nfnets import recipes as recipes

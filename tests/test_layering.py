@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "convolve": "",
     "losses": "checks",
     "optimizers": "checks",
-    "recipes": "agc checks losses optimizers plan sam variants",
+    "recipe": "agc checks losses optimizers plan sam",
+    "recipes": "checks recipe variants",
     "rounding": "",
     "sam": "agc checks",
     "standardization": "",
@@ -89,7 +90,7 @@ MAY_IMPORT = {
         "data.opening data.pipeline data.records data.skipped data.sources "
         "data.tfds"
     ),
-    "settings": "checks recipes",
+    "settings": "checks recipe recipes",
     "checkpoints": "files",
     "curves": "extras files",
     "runs": "checkpoints curves files settings",
