@@ -43,6 +43,7 @@ lint: .venv/installed
 bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	.venv/bin/python benchmarks/startup.py --out benchmarks/STARTUP.md
 	.venv/bin/python benchmarks/growth.py --out benchmarks/GROWTH.md
+	.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/INPUT.md
 	.venv/bin/python benchmarks/side_by_side.py --out benchmarks/RESULTS.md
 
 # The stamp is written last, so a failed install is tried again.

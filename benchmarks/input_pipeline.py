@@ -22,7 +22,8 @@ from keras_nfnets.data.decoding import CROP_AREA, CROP_ASPECT_RATIO
 from keras_nfnets.recipes import RECIPES
 
 IMAGES, WIDTH, HEIGHT, QUALITY = 200, 500, 375, 92
-BATCH, BATCHES, WARM_UP = 32, 12, 3
+BATCH, WARM_UP = 32, 4  # images, batches
+SECONDS = 3.0  # that a turn takes at least
 # Milliseconds of a training step of 32 images on a TPUv3 core, published in
 # arXiv 2102.06171, Table 3. None was published for a v5e.
 PUBLISHED_STEPS = {"nfnet_f0": 73.3, "nfnet_f5": 1398.5}
@@ -41,14 +42,10 @@ def main():
     with tempfile.TemporaryDirectory() as root:
         write_images(Path(root))
         contenders = pipelines(Path(root))
-        iterators = {name: iter(d) for name, d in contenders.items()}
-        for iterator in iterators.values():
-            take(iterator, WARM_UP)
-        rates = {name: [] for name in iterators}
+        rates = {name: [] for name in contenders}
         for _ in range(options.rounds):
-            for name, iterator in iterators.items():
-                seconds = take(iterator, BATCHES)
-                rates[name].append(BATCH * BATCHES / seconds / cores)
+            for name, dataset in contenders.items():
+                rates[name].append(BATCH * speed(dataset) / cores)
     tables.publish(report(rates, options.rounds), options.out)
 
 
@@ -113,12 +110,20 @@ def limit(root):
     return images.batch(BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
 
-def take(iterator, count):
-    """Returns how many seconds the next batches take."""
-    start = time.perf_counter()
-    for _ in range(count):
+def speed(dataset):
+    """Returns how many batches a second a dataset gives, on its own.
+
+    What it reads ahead while others have their turn would count as its speed,
+    so every turn begins and ends one.
+    """
+    iterator = iter(dataset)
+    for _ in range(WARM_UP):
         next(iterator)
-    return time.perf_counter() - start
+    start, count = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - start) < SECONDS:
+        next(iterator)
+        count += 1
+    return count / seconds
 
 
 def report(rates, rounds):
@@ -143,7 +148,7 @@ def report(rates, rounds):
         f"{IMAGES} JPEGs of {WIDTH} x {HEIGHT} pixels, quality {QUALITY}, "
         "parts of scikit-learn's two photographs, to batches of "
         f"{BATCH} at {RECIPE.train_size} px; nfnet_f5's at {LARGE.train_size}.",
-        *tables.where_and_when(rounds, BATCHES),
+        *tables.where_and_when(rounds),
         f"TensorFlow {tf.__version__}.",
         "",
         *tables.table(columns, rows),
