@@ -95,7 +95,9 @@ def operations(magnitude):
 
     They are the sixteen of the papers' code, thirteen of them Keras's layers.
     That code itself was not at hand: what is said of it here and below is what
-    public copies of the code that it took over have. The full strength goes with the magnitude: at 10 a rotation by 30 degrees,
+    public copies of the code that it took over have.
+
+    The full strength goes with the magnitude: at 10 a rotation by 30 degrees,
     a shear of 0.3, a shift by 45 % of a side, and so on. Beyond 10 it goes on
     until a layer takes no more: colour, contrast and sharpness stop at twice
     what the image has.
