@@ -181,6 +181,11 @@ def test_training_images_are_normalized_crops(photos):
     recipe = dataclasses.replace(RECIPE, mixup_share=0.0, cutmix_share=0.0)
     ((images, _),) = take(data.train_batches(source, recipe, seed=1), 1)
     pixels = images * np.float32(source.std) + np.float32(source.mean)
+    assert -60 < pixels.min() < 60 and 200 < pixels.max() < 320
+    mixed = data.train_batches(source, RECIPE, seed=1)
+    ((others, _),) = take(mixed, 1)
+    pixels = others * np.float32(source.std) + np.float32(source.mean)
+    # No overshooting where an augmentation counts on [0, 255].
     assert -1e-3 < pixels.min() < 60 and 200 < pixels.max() < 255.001
     ((squashed, _),) = take(data.train_batches(source, PLAIN, seed=1), 1)
     assert np.abs(images - squashed).mean() > 0.1

@@ -22,7 +22,8 @@ def decode_train(raw, channels, recipe, seed):
         seed: Integer tensor `(2,)`.
 
     Returns:
-        A float32 tensor `(size, size, channels)` of values in [0, 255].
+        A float32 tensor `(size, size, channels)` of values about [0, 255],
+        which bicubic resizing overshoots.
     """
     import tensorflow as tf
 
@@ -30,11 +31,10 @@ def decode_train(raw, channels, recipe, seed):
         image = _random_crop(raw, channels, seed)
     else:
         image = _decode(raw, channels)
-    image = _resize(image, recipe.train_size, channels)
     if recipe.random_flip:
+        # Whole bytes still: mirrored before the resizing makes floats of them.
         image = tf.image.stateless_random_flip_left_right(image, seed)
-    # Bicubic resizing overshoots.
-    return tf.clip_by_value(image, 0.0, 255.0)
+    return _resize(image, recipe.train_size, channels)
 
 
 def decode_test(raw, channels, recipe):

@@ -5,6 +5,8 @@ follows from the seed and its number alone, and so does the order of an epoch:
 a run that goes on at some step sees what it would have seen.
 """
 
+import numpy as np
+
 from keras_nfnets.checks import check_not_negative
 from keras_nfnets.data.augmentation import augment_batch
 from keras_nfnets.data.corrupt import fill_gaps
@@ -59,29 +61,34 @@ def train_batches(
     batch_size = recipe.batch_size // hosts
     classes = len(source.class_names)
 
+    mix = _augmentation(recipe, seed, augment)
+
     def decode(position, record):
         raw, label = source.train.read(record)
         image = decode_train(
             raw, source.channels, recipe, tf.stack([seed, position])
         )
+        if not mix:
+            # One image fits the processor's cache, a batch does not.
+            image = _normalized(image, source)
         return position, (image, tf.one_hot(label, classes))
 
-    mix = _augmentation(recipe, seed, augment)
-
     def finish(step, batch):
-        images, rows = mix(step, *batch)
+        images, rows = batch
+        # Bicubic resizing overshoots.
+        images, rows = mix(step, tf.clip_by_value(images, 0.0, 255.0), rows)
         return _normalized(images, source), rows
 
     first = first_step * recipe.batch_size + host
     records = _train_records(source.train, seed, first, hosts)
     images = fill_gaps(_decoded(records, decode), source, seed, first, hosts)
-    images = images.map(lambda image, gap: image)
     batches = images.batch(batch_size, drop_remainder=True)
-    return (
-        batches.enumerate(first_step)
-        .map(finish, tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    batches = batches.map(lambda batch, gaps: batch)
+    if mix:
+        batches = batches.enumerate(first_step).map(
+            finish, tf.data.AUTOTUNE, deterministic=True
+        )
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def test_batches(source, recipe, host=0, hosts=1):
@@ -192,17 +199,22 @@ def _decoded(records, decode):
 
 
 def _normalized(images, source):
-    tf = tensorflow()
-    return (images - tf.constant(source.mean)) / tf.constant(source.std)
+    # As large as an image: three numbers for each pixel take twice as long.
+    shape = images.shape[-3:]
+    mean, std = (
+        np.broadcast_to(np.float32(values), shape)
+        for values in (source.mean, source.std)
+    )
+    return (images - mean) / std
 
 
 def _augmentation(recipe, seed, augment):
-    """Returns a function of step, images and labels."""
+    """Returns a function of step, images and labels, or None."""
     if augment is not None:
         return lambda step, images, rows: (augment(images), rows)
     if recipe.mixup_share or recipe.cutmix_share or recipe.randaugment_layers:
         return augment_batch(recipe, seed)
-    return lambda step, images, rows: (images, rows)
+    return None
 
 
 def _check_hosts(part, batch_size, host, hosts):
