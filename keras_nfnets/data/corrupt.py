@@ -6,6 +6,7 @@ what it would have seen. Where all images are good this costs one comparison
 of their numbers.
 """
 
+import itertools
 import logging
 
 from keras_nfnets.data.order import shuffled
@@ -15,11 +16,12 @@ from keras_nfnets.data.sources import Streamed
 log = logging.getLogger("keras_nfnets")
 
 
-def fill_gaps(decoded, source, seed, first, step):
+def fill_gaps(batches, source, seed, first, step):
     """Puts an image in the place of those that are missing before it.
 
     Args:
-        decoded: `tf.data.Dataset` of numbers and images, in order.
+        batches: `tf.data.Dataset` of numbers and images in order, without
+            end, both in batches of one size.
         source: `Source`, whose `skipped` takes the names.
         seed: Integer, of the order of training images, or `None` for test
             images.
@@ -27,33 +29,38 @@ def fill_gaps(decoded, source, seed, first, step):
         step: Integer, from one number to the next.
 
     Returns:
-        A `tf.data.Dataset` of images, and whether each fills a gap.
+        A `tf.data.Dataset` of batches of that size: images, and whether each
+        fills a gap.
     """
     tf = tensorflow()
+    size = batches.element_spec[0].shape[0]
 
-    def name_missing(before, number):
-        for missing in range(before + step, number, step):
-            _note(source, seed, missing)
-        return number
+    def name_missing(numbers):
+        for before, number in itertools.pairwise(numbers):
+            for missing in range(before + step, number, step):
+                _note(source, seed, missing)
 
-    def count(before, element):
-        number, image = element
-        gap = (number - before) // step - 1
-        number = tf.cond(
-            gap > 0,
-            lambda: tf.ensure_shape(
-                tf.numpy_function(name_missing, [before, number], tf.int64), ()
-            ),
-            lambda: number,
+    def repeated(numbers, images):
+        tf.numpy_function(name_missing, [numbers], [])
+        copies = (numbers[1:] - numbers[:-1]) // step
+        which = tf.repeat(tf.range(size), copies)
+        is_copy = tf.concat([which[1:] == which[:-1], [False]], 0)
+        return tf.nest.map_structure(
+            lambda x: tf.gather(x, which), images
+        ), is_copy
+
+    def fill(before, batch):
+        numbers, images = batch
+        numbers = tf.concat([[before], numbers], 0)
+        filled = tf.cond(
+            numbers[-1] == before + size * step,
+            lambda: (images, tf.zeros(size, tf.bool)),
+            lambda: repeated(numbers, images),
         )
-        return number, (gap, image)
+        return numbers[-1], filled
 
-    def fill(gap, image):
-        copies = tf.data.Dataset.range(gap, -1, -1)
-        return copies.map(lambda left: (image, left > 0))
-
-    first = tf.constant(first - step, tf.int64)
-    return decoded.scan(first, count).flat_map(fill)
+    before = tf.constant(first - step, tf.int64)
+    return batches.scan(before, fill).rebatch(size, drop_remainder=True)
 
 
 def _note(source, seed, number):

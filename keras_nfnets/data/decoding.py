@@ -31,10 +31,10 @@ def decode_train(raw, channels, recipe, seed):
         image = _random_crop(raw, channels, seed)
     else:
         image = _decode(raw, channels)
+    image = _resize(image, recipe.train_size, channels)
     if recipe.random_flip:
-        # Whole bytes still: mirrored before the resizing makes floats of them.
         image = tf.image.stateless_random_flip_left_right(image, seed)
-    return _resize(image, recipe.train_size, channels)
+    return image
 
 
 def decode_test(raw, channels, recipe):
@@ -70,30 +70,32 @@ def _random_crop(raw, channels, seed):
     import tensorflow as tf
 
     if raw.dtype != tf.string:
-        return _sliced(raw, _box(tf.shape(raw), seed))
+        return _cropped(raw, seed)
     return tf.cond(
         tf.io.is_jpeg(raw),
-        lambda: tf.io.decode_and_crop_jpeg(
-            raw, _box(tf.io.extract_jpeg_shape(raw), seed), channels
-        ),
+        lambda: _crop_of_jpeg(raw, channels, seed),
         lambda: _cropped(_decode(raw, channels), seed),
     )
+
+
+def _crop_of_jpeg(raw, channels, seed):
+    import tensorflow as tf
+
+    begin, size = _box(tf.io.extract_jpeg_shape(raw), seed)
+    window = tf.concat([begin[:2], size[:2]], 0)
+    return tf.io.decode_and_crop_jpeg(raw, window, channels)
 
 
 def _cropped(image, seed):
     import tensorflow as tf
 
-    return _sliced(image, _box(tf.shape(image), seed))
-
-
-def _sliced(image, box):
-    import tensorflow as tf
-
-    return tf.image.crop_to_bounding_box(image, box[0], box[1], box[2], box[3])
+    # Not `crop_to_bounding_box`, whose checks cost time even where this is the
+    # branch not taken.
+    return tf.slice(image, *_box(tf.shape(image), seed))
 
 
 def _box(shape, seed):
-    """Returns top, left, height and width of a random crop."""
+    """Returns begin and size of a random crop, of three numbers each."""
     import tensorflow as tf
 
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
@@ -105,7 +107,7 @@ def _box(shape, seed):
         area_range=CROP_AREA,
         use_image_if_no_bounding_boxes=True,
     )
-    return tf.concat([begin[:2], size[:2]], 0)
+    return begin, size
 
 
 def _resize(image, size, channels):

@@ -62,32 +62,35 @@ def train_batches(
     classes = len(source.class_names)
 
     mix = _augmentation(recipe, seed, augment)
+    read = _reader(source.train, seed)
 
     def decode(position, record):
-        raw, label = source.train.read(record)
+        raw, label = read(record)
         image = decode_train(
             raw, source.channels, recipe, tf.stack([seed, position])
         )
         if not mix:
             # One image fits the processor's cache, a batch does not.
             image = _normalized(image, source)
-        return position, (image, tf.one_hot(label, classes))
+        return position, (image, label)
 
     def finish(step, batch):
-        images, rows = batch
+        images, labels = batch
+        rows = tf.one_hot(labels, classes)
+        if not mix:
+            return images, rows
         # Bicubic resizing overshoots.
         images, rows = mix(step, tf.clip_by_value(images, 0.0, 255.0), rows)
         return _normalized(images, source), rows
 
     first = first_step * recipe.batch_size + host
     records = _train_records(source.train, seed, first, hosts)
-    images = fill_gaps(_decoded(records, decode), source, seed, first, hosts)
-    batches = images.batch(batch_size, drop_remainder=True)
-    batches = batches.map(lambda batch, gaps: batch)
-    if mix:
-        batches = batches.enumerate(first_step).map(
-            finish, tf.data.AUTOTUNE, deterministic=True
-        )
+    batches = _decoded(records, decode).batch(batch_size, drop_remainder=True)
+    batches = fill_gaps(batches, source, seed, first, hosts)
+    batches = batches.map(lambda batch, is_copy: batch)
+    batches = batches.enumerate(first_step).map(
+        finish, tf.data.AUTOTUNE, deterministic=True
+    )
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -126,18 +129,19 @@ def test_batches(source, recipe, host=0, hosts=1):
     def decode(position, record):
         raw, label = source.test.read(record)
         image = decode_test(raw, source.channels, recipe)
-        return position, (image, tf.one_hot(label, classes), True)
+        return position, (image, label, True)
 
-    def weigh(element, gap):
-        image, row, real = element
-        weight = tf.where(real & ~gap, filled / count, 0.0)
-        return _normalized(image, source), row, weight
+    def weigh(batch, is_copy):
+        images, labels, real = batch
+        weights = tf.where(real & ~is_copy, filled / count, 0.0)
+        rows = tf.one_hot(labels, classes)
+        return _normalized(images, source), rows, weights
 
     decoded = _decoded(_test_records(source.test, host, hosts), decode)
     decoded = decoded.concatenate(_filling(decoded, count, host, hosts))
-    images = fill_gaps(decoded, source, None, host, hosts).map(weigh)
-    images = images.take(filled // hosts)
-    batches = images.batch(batch_size // hosts, drop_remainder=True)
+    batches = decoded.batch(batch_size // hosts, drop_remainder=True)
+    batches = fill_gaps(batches, source, None, host, hosts).map(weigh)
+    batches = batches.take(filled // batch_size)
     batches = batches.apply(
         tf.data.experimental.assert_cardinality(filled // batch_size)
     )
@@ -147,16 +151,19 @@ def test_batches(source, recipe, host=0, hosts=1):
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
+def _reader(part, seed):
+    """Returns what reads a record of `_train_records`."""
+    if isinstance(part, Streamed):
+        return part.read
+    return lambda number: part.read(shuffled(number, part.count, seed))
+
+
 def _train_records(part, seed, first, hosts):
     """Returns numbers of images and what to read, of one host."""
     tf = tensorflow()
+    numbers = tf.data.Dataset.range(first, tf.int64.max, hosts)
     if not isinstance(part, Streamed):
-        numbers = tf.data.Dataset.range(first, tf.int64.max, hosts)
-        return numbers.map(
-            lambda n: (n, shuffled(n, part.count, seed)),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        return tf.data.Dataset.zip(numbers, numbers)
 
     @tf.autograph.experimental.do_not_convert
     def epoch_records(epoch):
@@ -167,7 +174,6 @@ def _train_records(part, seed, first, hosts):
         return part.records(epoch, seed, first % hosts, hosts)
 
     records = tf.data.Dataset.range(tf.int64.max).flat_map(epoch_records)
-    numbers = tf.data.Dataset.range(first, tf.int64.max, hosts)
     return tf.data.Dataset.zip(numbers, records.skip(first // hosts))
 
 
@@ -199,13 +205,15 @@ def _decoded(records, decode):
 
 
 def _normalized(images, source):
-    # As large as an image: three numbers for each pixel take twice as long.
-    shape = images.shape[-3:]
+    # By rows of pixels: three numbers at a time are too few to be fast, and
+    # constants as large as an image would have to be read as often as it is.
+    shape, width = images.shape, images.shape[-2]
     mean, std = (
-        np.broadcast_to(np.float32(values), shape)
+        np.tile(np.float32(values), width)
         for values in (source.mean, source.std)
     )
-    return (images - mean) / std
+    rows = tensorflow().reshape(images, (*shape[:-2], mean.size))
+    return tensorflow().reshape((rows - mean) / std, shape)
 
 
 def _augmentation(recipe, seed, augment):
