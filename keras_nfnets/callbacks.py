@@ -42,6 +42,29 @@ class History(keras.callbacks.Callback):
         self.run.write_history(self.rows)
 
 
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a run whose loss is not a number, before anything of it is kept.
+
+    `keras.callbacks.TerminateOnNaN` ends `fit` as if it had been done.
+
+    Raises:
+        ValueError: If an epoch's mean loss is NaN or infinite.
+
+    Example:
+
+    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.FiniteLoss()])
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise ValueError(
+                "The loss must stay finite; a lower `learning_rate`, or a "
+                "lower `clipping` of AGC, may keep it so. "
+                f"Received: loss={loss} in epoch {epoch + 1}"
+            )
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Keeps the best model of a run, and what the run can go on from.
 

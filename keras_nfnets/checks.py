@@ -5,9 +5,9 @@ import numbers
 
 
 def check_positive(**arguments):
-    """Raises a ValueError that names the first argument that is not above 0."""
+    """Raises a ValueError unless every argument is above 0, and finite."""
     for name, value in arguments.items():
-        if not value > 0:
+        if not 0 < value < float("inf"):
             raise ValueError(
                 f"`{name}` must be positive. Received: {name}={value}"
             )

@@ -53,6 +53,11 @@ def main(arguments=None):
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         _complain(f"error: {error}")
         return BAD_REQUEST
+    except Exception as error:
+        if not _is_of_tensorflow(error):
+            raise
+        _complain(f"error: {error.message.partition('Detected at')[0]}")
+        return BAD_REQUEST
 
 
 def train(out, overwrite=False, resume=False, **options):
@@ -203,6 +208,12 @@ def _report(run):
     table.add_row(run.config.name, "settings, data and versions")
     Console().print(table)
     print(f"next: keras-nfnets evaluate {run.path}")
+
+
+def _is_of_tensorflow(error):
+    """Whether TensorFlow raised it, such as for want of memory."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow and isinstance(error, tensorflow.errors.OpError)
 
 
 def _complain(message):

@@ -1,6 +1,7 @@
 """Writing a file or a folder whole, or not at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -33,6 +34,12 @@ def replacing(path):
         if path.is_dir() and temporary.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except OSError as error:
+        # A full disk says no name, and the temporary one means nothing to who
+        # reads it.
+        if error.errno == errno.ENOSPC:
+            error.filename = str(path)
+        raise
     finally:
         _remove(temporary)
 

@@ -25,7 +25,8 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
         **kwargs: As for `keras.losses.CategoricalCrossentropy`.
 
     Raises:
-        ValueError: If `label_smoothing` is outside [0, 1).
+        ValueError: If `label_smoothing` is outside [0, 1), or rows of labels
+            have another number of classes than the model.
 
     Example:
 
@@ -56,6 +57,12 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
         if not same_rank or y_true.shape[-1] == 1:
             labels = ops.squeeze(y_true, -1) if same_rank else y_true
             y_true = _rows(labels, y_pred.shape[-1])
+        if y_true.shape[-1] != y_pred.shape[-1]:
+            raise ValueError(
+                "Labels and model must have the same number of classes. "
+                f"Received: labels of {y_true.shape[-1]} and a model of "
+                f"{y_pred.shape[-1]}"
+            )
         return super().call(y_true, y_pred)
 
 

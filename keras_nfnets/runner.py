@@ -9,6 +9,7 @@ from keras_nfnets import distribution
 from keras_nfnets.callbacks import (
     AveragedWeights,
     Checkpoint,
+    FiniteLoss,
     History,
     ResumedMetrics,
     Signals,
@@ -41,7 +42,8 @@ def train(run, settings, overwrite=False, resume=False):
 
     Raises:
         ValueError: If settings and data do not go together, or there is
-            nothing to go on from. The folder is as it was then.
+            nothing to go on from. The folder is as it was then. Or if the
+            loss is not finite, or too many images cannot be read.
         FileExistsError: If there is something at the path, and neither
             `overwrite` nor `resume` is true.
         Terminated: After SIGTERM and a checkpoint.
@@ -70,6 +72,10 @@ def train(run, settings, overwrite=False, resume=False):
                 run.write_config(settings, source)
         try:
             training.fit(model, **state)
+        except Exception:
+            if devices.is_chief and not resume:
+                run.abandon()
+            raise
         finally:
             if devices.is_chief:
                 run.draw_curves()
@@ -183,7 +189,8 @@ class _Training:
         steps = self.recipe.epochs * self.steps_per_epoch
         callbacks = [
             *([averages] if averages else []),
-            SkippedImages(self.source),
+            SkippedImages(self.source, self.recipe.batch_size),
+            FiniteLoss(),
             Progress(self.recipe.batch_size, steps),
         ]
         if self.devices.is_chief:

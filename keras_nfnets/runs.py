@@ -53,9 +53,19 @@ class Run:
             FileExistsError: If there is something at the path, and
                 `overwrite` is false.
         """
-        if not overwrite:
+        if not overwrite or not self.path.is_dir():
             self.check_free()
         self.path.mkdir(parents=True, exist_ok=True)
+        self._clear()
+
+    def abandon(self):
+        """Removes a run of which nothing can be used: it has no checkpoint."""
+        if not self.checkpoints.steps():
+            self._clear()
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _clear(self):
         for file in (self.config, self.history, self.curves, self.model):
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints.path, self.logs, self.saved_model):
@@ -66,6 +76,11 @@ class Run:
         """Raises a FileExistsError unless the path is free or empty."""
         if self.path.is_dir() and not any(self.path.iterdir()):
             return
+        if self.path.is_file():
+            raise FileExistsError(
+                "The run folder must be a folder, new or empty. "
+                f"Received: {str(self.path)!r}, a file"
+            )
         if self.path.exists():
             raise FileExistsError(
                 "The run folder must be new or empty; add --overwrite to "

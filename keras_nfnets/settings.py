@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_nfnets import recipes
-from keras_nfnets.checks import check_not_negative
+from keras_nfnets.checks import check_whole
 from keras_nfnets.recipe import Recipe
 
 # What `--precision` can name: how Keras calls it. Weights, standardization,
@@ -31,7 +31,7 @@ class Settings:
             on it. Defaults to `0`.
 
     Raises:
-        ValueError: If `precision` is unknown or `seed` is negative.
+        ValueError: If `precision` is unknown or `seed` outside [0, 2**32).
 
     Example:
 
@@ -52,7 +52,12 @@ class Settings:
                 f"`precision` must be one of {sorted(PRECISIONS)}. "
                 f"Received: precision={self.precision!r}"
             )
-        check_not_negative(seed=self.seed)
+        # What Keras takes.
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(
+                "`seed` must be from 0 to 2**32 - 1. "
+                f"Received: seed={self.seed}"
+            )
 
     def to_dict(self):
         """Returns nested dictionaries of what JSON can hold."""
@@ -163,6 +168,8 @@ def from_options(**options):
     >>> settings = from_options(recipe="nfnet_f1", batch_size=256, epochs=90)
     """
     options = {n: o.default for n, o in OPTIONS.items()} | options
+    if options["image_size"] is not None:
+        check_whole(image_size=options["image_size"])
     name = options["recipe"]
     recipe = recipes.get(name).scaled(
         batch_size=options["batch_size"],

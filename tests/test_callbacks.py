@@ -7,6 +7,7 @@ import pytest
 from keras_nfnets.callbacks import (
     AveragedWeights,
     Checkpoint,
+    FiniteLoss,
     History,
     Signals,
 )
@@ -246,3 +247,11 @@ def test_signals_leave_an_undisturbed_training_alone(run, model):
     with Signals(Checkpoint(run, 1)) as ends:
         model.fit(x, x[:, :1], verbose=0, callbacks=[ends])
     assert not ends.interrupted and not ends.checkpoint.terminate
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_ends_training(loss):
+    callback = FiniteLoss()
+    callback.on_epoch_end(0, {"loss": 3.0})
+    with pytest.raises(ValueError, match="stay finite.*in epoch 2"):
+        callback.on_epoch_end(1, {"loss": loss})

@@ -266,7 +266,7 @@ def test_existing_run_is_refused(finished, refused):
         (("--epochs", "0"), "`epochs` must be a positive integer"),
         (("--precision", "half"), "`precision` must be one of"),
         (("--clipping", "-1"), "`clipping` must be positive"),
-        (("--learning-rate", "nan"), "`learning_rate` must be positive"),
+        (("--learning-rate", "inf"), "`learning_rate` must be positive"),
     ],
 )
 def test_bad_settings_touch_nothing(options, message, refused, tmp_path):
@@ -277,6 +277,19 @@ def test_bad_settings_touch_nothing(options, message, refused, tmp_path):
     assert message in refused(*TRAIN, *out, tmp_path / "new")
     assert message in refused(*TRAIN, *out, config.parent, "--overwrite")
     assert names(tmp_path) == {"old"} and config.exists()
+
+
+@pytest.mark.parametrize("by", ["ours", "tensorflow"])
+def test_run_that_fails_at_once_leaves_nothing(by, refused, tmp_path, patch):
+    def fail(*args, **kwargs):
+        if by == "ours":
+            raise ValueError("too bad")
+        errors = pytest.importorskip("tensorflow").errors
+        raise errors.ResourceExhaustedError(None, None, "too bad")
+
+    patch.setattr("keras_nfnets.runner.train_batches", fail)
+    assert "error: too bad" in refused(*TRAIN, "--out", tmp_path / "run")
+    assert names(tmp_path) == set()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """From a source to batches: what is in them, and in which order."""
 
 import dataclasses
+import importlib.util
+import json
 import logging
 import shutil
 
@@ -274,7 +276,7 @@ def test_corrupt_images_are_named_and_replaced(photos, tmp_path, caplog):
     source = data.open_source(f"folder:{root}")
     with caplog.at_level(logging.WARNING, "keras_nfnets"):
         batches = take(data.train_batches(source, PLAIN, seed=1), 6)
-    assert set(source.skipped) == set(bad)
+    assert set(source.skipped.values()) == set(bad)
     assert all(name in caplog.text for name in bad)
     # The others keep their places.
     good = take(
@@ -306,19 +308,32 @@ def test_corrupt_test_image_has_no_weight(photos, tmp_path):
 
 def test_too_many_corrupt_images_stop_the_run(capsys):
     source = arrays()
-    callback = data.SkippedImages(source, share=0.1)
-    callback.on_epoch_begin(0)
+    count = source.train_count
+    callback = data.SkippedImages(source, batch_size=count, share=2 / count)
     callback.on_epoch_end(0)
     assert capsys.readouterr().out == ""
-    callback.on_epoch_begin(1)
-    source.skipped.update(["a", "b"])
+    # Read ahead, an image of the next epoch has no part in this one's count.
+    numbers = {("train", n): str(n) for n in (0, count - 1, count)}
+    source.skipped.update(numbers)
     callback.on_train_batch_begin(0)
+    callback.on_epoch_end(0)
+    assert capsys.readouterr().out.startswith("2 images could not be read")
     callback.on_epoch_end(1)
-    assert "2 images could not be read" in capsys.readouterr().out
-    callback.on_epoch_begin(2)
-    source.skipped.update(["a", "b", "c"])
-    with pytest.raises(ValueError, match="10.000% of the images.*'c'"):
+    assert capsys.readouterr().out.startswith("1 images could not be read")
+    source.skipped["train", 1] = "c"
+    with pytest.raises(ValueError, match="of the images.*Received: 3.*'c'"):
         callback.on_train_batch_begin(0)
+
+
+def test_corrupt_held_out_images_have_a_count_of_their_own(capsys):
+    source = arrays()
+    callback = data.SkippedImages(source, batch_size=4, share=0.001)
+    source.skipped.update({("train", 0): "a", ("test", 0): "b"})
+    callback.on_epoch_end(0)
+    assert "1 held-out images" in capsys.readouterr().out
+    source.skipped["test", 1] = "c"
+    with pytest.raises(ValueError, match="1 of .*Received: 2 .*'c'"):
+        callback.on_epoch_end(1)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +349,41 @@ def test_bad_arguments(arguments, message):
         data.train_batches(arrays(), PLAIN, **arguments)
 
 
+def test_labels_of_no_class_in_records_are_left_out(photos, tmp_path):
+    files = sorted((photos / CLASSES[0]).iterdir())[:8]
+    pairs = [(file, index % 3) for index, file in enumerate(files)]
+    root = tmp_path / "records"
+    data.write_records(root, "abc", pairs, pairs, shards=1)
+    index = json.loads((root / "dataset.json").read_text())
+    index["class_names"] = ["a", "b"]
+    (root / "dataset.json").write_text(json.dumps(index))
+    source = data.open_source(f"tfrecord:{root}")
+    weights = [w for *_, w in take(data.test_batches(source, PLAIN), 9)]
+    assert (np.concatenate(weights) > 0).sum() == 6
+    assert set(source.skipped) == {("test", 2), ("test", 5)}
+
+
 def test_more_hosts_than_files(records):
     source = data.open_source(f"tfrecord:{records}")
     with pytest.raises(ValueError, match="`hosts` must not be above.*3.*=4"):
         data.train_batches(source, PLAIN, host=0, hosts=4)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("keras_cv") is None,
+    reason="needs the extra [keras-cv]",
+)
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="KerasCV runs in tf.data")
+def test_keras_cv_layer_takes_the_place_of_the_recipes(photos):
+    from keras_cv.layers import RandAugment
+
+    source = data.open_source(f"folder:{photos}")
+    layer = RandAugment(value_range=(0, 255), magnitude=0.5, seed=0)
+    changed, plain = (
+        take(data.train_batches(source, PLAIN, augment=augment), 1)[0]
+        for augment in (layer, None)
+    )
+    assert changed[0].shape == plain[0].shape
+    assert np.isfinite(changed[0]).all()
+    assert not np.allclose(changed[0], plain[0])
+    np.testing.assert_array_equal(changed[1], plain[1])

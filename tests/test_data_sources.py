@@ -142,6 +142,28 @@ def test_records_bad_input(tmp_path):
         data.write_records(tmp_path, ["a", "b"], [], [])
 
 
+@pytest.mark.parametrize(
+    ("pair", "error", "message"),
+    [
+        (("no.jpg", 0), FileNotFoundError, "no.jpg"),
+        (("no.jpg", 2), ValueError, "`train` must be integers from 0 to 1"),
+    ],
+)
+def test_records_are_written_whole_or_not_at_all(
+    pair, error, message, tmp_path
+):
+    with pytest.raises(error, match=message):
+        data.write_records(tmp_path / "records", ["a", "b"], [pair], [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_and_test_images_have_as_many_channels():
+    labels = np.arange(4) % 2
+    images = np.zeros((4, 8, 8, 3))
+    with pytest.raises(ValueError, match="`test_images`.*channels.*: 1"):
+        data.from_arrays(images, labels, images[..., :1], labels, "ab")
+
+
 @pytest.fixture(scope="module")
 def library():
     return pytest.importorskip("tensorflow_datasets")

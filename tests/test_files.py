@@ -1,5 +1,8 @@
 """What has its final name is whole."""
 
+import errno
+import os
+
 import pytest
 
 from keras_nfnets.files import replacing
@@ -61,3 +64,10 @@ def test_a_file_does_not_replace_a_folder(tmp_path):
         temporary.write_text("new")
     assert names(path) == ["mine"]
     assert names(tmp_path) == ["folder.keras"]
+
+
+def test_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.raises(OSError, match="No space left.*model.keras"):
+        with replacing(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

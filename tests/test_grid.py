@@ -146,3 +146,8 @@ def test_a_picture_that_was_there_survives_a_failure(tmp_path, monkeypatch):
         draw_grid([batch()], source(), path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`path` must be in a folder"):
+        draw_grid([], source(), tmp_path / "none" / "a.png")

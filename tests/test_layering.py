@@ -80,7 +80,7 @@ MAY_IMPORT = {
         "data.runtime data.sources"
     ),
     "data.randaugment": "data.in_graph",
-    "data.records": "data.order data.runtime data.sources",
+    "data.records": "data.arrays data.order data.runtime data.sources files",
     "data.runtime": "extras",
     "data.skipped": "",
     "data.sources": "variants",

@@ -69,3 +69,8 @@ def test_saving(tmp_path):
 def test_bad_smoothing_is_refused():
     with pytest.raises(ValueError, match="`label_smoothing` must be in"):
         Crossentropy(1.0)
+
+
+def test_other_number_of_classes_is_refused():
+    with pytest.raises(ValueError, match="labels of 3 and a model of 4"):
+        Crossentropy()(np.eye(3), np.full((3, 4), 0.25))

@@ -1,3 +1,4 @@
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -75,11 +76,13 @@ def test_claim_refuses_what_is_there(run):
     assert run.read_history() == ROWS
 
 
-def test_claim_refuses_a_file(tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_claim_refuses_a_file(overwrite, tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match="must be new or empty"):
-        Run(path).claim()
+    with pytest.raises(FileExistsError, match="a folder, new or empty.*a file"):
+        Run(path).claim(overwrite)
+    assert path.read_text() == "mine"
 
 
 def test_overwriting_removes_the_run_and_nothing_else(run):
@@ -92,6 +95,17 @@ def test_overwriting_removes_the_run_and_nothing_else(run):
     (run.path / "notes.txt").write_text("mine")
     run.claim(overwrite=True)
     assert names(run.path) == ["notes.txt"]
+
+
+def test_a_run_without_a_checkpoint_is_abandoned(run):
+    run.config.write_text("{}")
+    run.checkpoints.path.mkdir()
+    (run.checkpoints.path / "step-000000001").mkdir()
+    run.abandon()
+    assert run.config.exists()
+    shutil.rmtree(run.checkpoints.path)
+    run.abandon()
+    assert not run.path.exists()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_every_option_reads_what_it_sets():
     [
         (dict(recipe="nfnet_f00"), "`name` must be one of .*'nfnet_f0'"),
         (dict(precision="half"), "`precision` must be one of .*'half'"),
-        (dict(seed=-1), "`seed` must not be negative. Received: seed=-1"),
+        (dict(seed=-1), "`seed` must be from 0 .* Received: seed=-1"),
         (dict(epochs=0), "`epochs` must be a positive integer"),
         (dict(image_size=31), "must be at least 32 pixels"),
         (dict(clipping=0.0), "`clipping` must be positive"),

@@ -145,6 +145,12 @@ def from_arrays(
     """
     train = _part("train", train_images, train_labels, len(class_names))
     test = _part("test", test_images, test_labels, len(class_names))
+    channels = [np.shape(x)[-1] for x in (train_images, test_images)]
+    if channels[0] != channels[1]:
+        raise ValueError(
+            "`test_images` must have as many channels as `train_images`, "
+            f"{channels[0]}. Received: {channels[1]}"
+        )
     source = Source(train, test, tuple(class_names))
     axes = (0, 1, 2)
     return dataclasses.replace(

@@ -64,12 +64,13 @@ def fill_gaps(batches, source, seed, first, step):
 
 
 def _note(source, seed, number):
-    part = source.test if seed is None else source.train
+    kind = "test" if seed is None else "train"
+    part = getattr(source, kind)
     if isinstance(part, Streamed):
         epoch, index = divmod(int(number), part.count)
         name = f"image {index} of epoch {epoch + 1}"
     else:
         name = part.name(int(shuffled(number, part.count, seed)))
-    if name not in source.skipped:
+    if name not in source.skipped.values():
         log.warning("%s cannot be read and is left out", name)
-    source.skipped[name] += 1
+    source.skipped[kind, int(number)] = name

@@ -30,6 +30,7 @@ def draw_grid(batches, source, path, rows=4, columns=8):
     Raises:
         ValueError: If `rows` or `columns` is not a positive integer, matplotlib
             does not write such a file, or there is no image.
+        FileNotFoundError: If there is no folder to write it to.
         ImportError: If matplotlib is not installed.
 
     Example:
@@ -45,6 +46,11 @@ def draw_grid(batches, source, path, rows=4, columns=8):
     if Path(path).suffix.lower().removeprefix(".") not in formats:
         raise ValueError(
             f"`path` must end in one of {sorted(formats)}. "
+            f"Received: path={str(path)!r}"
+        )
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(
+            "`path` must be in a folder that is there. "
             f"Received: path={str(path)!r}"
         )
     found = _first(batches, rows * columns)

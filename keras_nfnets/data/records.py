@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+from keras_nfnets.data.arrays import check_labels
 from keras_nfnets.data.order import epoch_seed, shuffled_records
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Source, Streamed
+from keras_nfnets.files import replacing
 
 # What ImageNet's records have been called from the start.
 ENCODED, LABEL = "image/encoded", "image/class/label"
@@ -44,7 +46,7 @@ def tfrecord(path):
         index = json.loads((root / INDEX).read_text())
         names, first = tuple(index["class_names"]), int(index["first_label"])
         train, test = (
-            _part(root, index[part]["files"], int(index[part]["count"]), first)
+            _part(root, index[part], first, len(names))
             for part in ("train", "test")
         )
     except FileNotFoundError:
@@ -59,8 +61,9 @@ def tfrecord(path):
     return Source(train, test, names)
 
 
-def _part(root, pattern, count, first_label):
+def _part(root, index, first_label, classes):
     tf = tensorflow()
+    pattern, count = index["files"], int(index["count"])
     files = sorted(map(str, root.glob(pattern)))
     if not files:
         raise ValueError(
@@ -88,7 +91,15 @@ def _part(root, pattern, count, first_label):
 
     def read(record):
         content = tf.io.parse_single_example(record, features)
-        return content[ENCODED], content[LABEL] - first_label
+        label = content[LABEL] - first_label
+        # Left out like an image that cannot be read, as it would be learnt
+        # as one of no class.
+        in_range = [
+            tf.debugging.assert_non_negative(label),
+            tf.debugging.assert_less(label, tf.constant(classes, tf.int64)),
+        ]
+        with tf.control_dependencies(in_range):
+            return content[ENCODED], tf.identity(label)
 
     return Streamed(count, len(files), records, read)
 
@@ -104,28 +115,38 @@ def write_records(path, class_names, train, test, shards=8):
         shards: Integer, files per part. Defaults to `8`.
 
     Raises:
+        ValueError: If a label is no index of a class.
         FileExistsError: If there is something in the folder.
+        FileNotFoundError: If an image file is not there. No folder is written
+            then.
 
     Example:
 
     >>> write_records("records", ["cat", "dog"], [("a.jpg", 0)], [("b.jpg", 1)])
     """
-    tf = tensorflow()
     root = Path(path)
-    root.mkdir(parents=True, exist_ok=True)
-    if any(root.iterdir()):
+    if root.exists() and (root.is_file() or any(root.iterdir())):
         raise FileExistsError(
             f"`path` must be a new or empty folder. Received: path={path}"
         )
-    index = dict(class_names=list(class_names), first_label=0)
     for part, pairs in (("train", train), ("test", test)):
+        check_labels([label for _, label in pairs], len(class_names), part)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(root) as temporary:
+        temporary.mkdir()
+        _write(temporary, class_names, dict(train=train, test=test), shards)
+
+
+def _write(root, class_names, parts, shards):
+    tf = tensorflow()
+    index = dict(class_names=list(class_names), first_label=0)
+    for part, pairs in parts.items():
         for shard in range(shards):
             name = f"{part}-{shard:05}-of-{shards:05}"
             with tf.io.TFRecordWriter(str(root / name)) as writer:
                 for file, label in pairs[shard::shards]:
                     writer.write(_record(Path(file).read_bytes(), label))
         index[part] = dict(files=f"{part}-*", count=len(pairs))
-    # Last: without it the folder is no data set.
     (root / INDEX).write_text(json.dumps(index, indent=2) + "\n")
 
 

@@ -6,45 +6,67 @@ import keras
 class SkippedImages(keras.callbacks.Callback):
     """Says at an epoch's end how many images were left out in it.
 
+    Images are read ahead of the step that sees them; each counts for the epoch
+    that it belongs to. Held-out images count once for the whole run.
+
     Args:
         source: `Source`.
+        batch_size: Integer, images in a step of the run.
         share: Float, the largest share of the training images that may be
-            left out in one epoch. Defaults to `0.01`.
+            left out in one epoch, and of the held-out images. One image always
+            may. Defaults to `0.01`.
 
     Raises:
         ValueError: If more are.
 
     Example:
 
-    >>> skipped = keras_nfnets.data.SkippedImages(source, share=0.001)
+    >>> skipped = keras_nfnets.data.SkippedImages(source, 256, share=0.001)
     >>> model.fit(dataset, callbacks=[skipped])
     """
 
-    def __init__(self, source, share=0.01):
+    def __init__(self, source, batch_size, share=0.01):
         super().__init__()
         self.source = source
         self.share = share
-        self._before = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._before = self.source.skipped.total()
+        steps = source.train_count // batch_size
+        self.images_per_epoch = steps * batch_size
 
     def on_train_batch_begin(self, batch, logs=None):
         self._check()
 
     def on_epoch_end(self, epoch, logs=None):
-        count = self._check()
-        if count:
-            print(f"{count} images could not be read and were left out")
+        left_out = self._check()
+        lines = {
+            "images": left_out.get(epoch, []),
+            "held-out images": left_out.get("test", []) if epoch == 0 else [],
+        }
+        for what, names in lines.items():
+            if names:
+                print(
+                    f"{len(names)} {what} could not be read and were left out"
+                )
 
     def _check(self):
-        count = self.source.skipped.total() - self._before
-        allowed = self.share * self.source.train_count
-        if count > allowed:
-            raise ValueError(
-                f"No more than {self.share:.3%} of the images may be left out "
-                f"in an epoch, {allowed:g} of {self.source.train_count}. "
-                f"Received: {count} that cannot be read, the last one "
-                f"{list(self.source.skipped)[-1]!r}"
+        """Returns the names of what was left out by epoch, and of the test."""
+        left_out = {}
+        # A copy: the data pipeline's threads add to it.
+        for (part, number), name in list(self.source.skipped.items()):
+            test = part == "test"
+            epoch = "test" if test else number // self.images_per_epoch
+            left_out.setdefault(epoch, []).append(name)
+        for epoch, names in left_out.items():
+            count = (
+                self.source.test_count
+                if epoch == "test"
+                else self.source.train_count
             )
-        return count
+            allowed = max(1, self.share * count)
+            if len(names) > allowed:
+                raise ValueError(
+                    f"No more than {self.share:.3%} of the images may be left "
+                    f"out in an epoch, {allowed:g} of {count}. Received: "
+                    f"{len(names)} that cannot be read, the last one "
+                    f"{names[-1]!r}"
+                )
+        return left_out

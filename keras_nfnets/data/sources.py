@@ -1,7 +1,6 @@
 """Where images come from: what all kinds of sources have in common."""
 
 import dataclasses
-from collections import Counter
 
 from keras_nfnets.variants import VARIANTS
 
@@ -26,8 +25,9 @@ class Source:
             Defaults to ImageNet's.
         std: Tuple of floats, one per channel, what it is then divided by.
             Defaults to ImageNet's.
-        skipped: Counter that is filled while batches are read: the name of
-            each image that could not be read, and how often it was left out.
+        skipped: Dictionary that is filled while batches are read: the name of
+            each image that was left out, by `"train"` or `"test"` and its
+            number, which for training images counts on over epochs.
 
     Raises:
         ValueError: If there are fewer than two classes, or a part is empty.
@@ -43,7 +43,7 @@ class Source:
     class_names: tuple
     mean: tuple = PHOTO_MEAN
     std: tuple = PHOTO_STD
-    skipped: Counter = dataclasses.field(default_factory=Counter)
+    skipped: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         if len(self.class_names) < 2:
@@ -53,7 +53,10 @@ class Source:
             )
         for name in ("train", "test"):
             if not getattr(self, name).count:
-                raise ValueError(f"The {name} part must not be empty")
+                raise ValueError(
+                    f"The {name} part must not be empty. Received: "
+                    f"{self.train.count} to train on, {self.test.count} to test"
+                )
 
     @property
     def channels(self):
