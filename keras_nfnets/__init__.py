@@ -9,6 +9,7 @@ from keras_nfnets import distribution as distribution
 from keras_nfnets import export as export
 from keras_nfnets import haiku_files as haiku_files
 from keras_nfnets import imagenet as imagenet
+from keras_nfnets import initializers as initializers
 from keras_nfnets import layers as layers
 from keras_nfnets import losses as losses
 from keras_nfnets import monitors as monitors

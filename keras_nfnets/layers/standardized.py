@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
+from keras_nfnets.initializers import FanInNormal
 from keras_nfnets.standardization import EPSILON_RULES, standardize
 
 DEFAULTS = dict(
@@ -33,12 +34,7 @@ class Standardized:
             for name, default in DEFAULTS.items()
         }
         if kwargs.get(self.kernel_initializer_argument) is None:
-            # Of variance 1 / fan_in.
-            kwargs[self.kernel_initializer_argument] = (
-                keras.initializers.VarianceScaling(
-                    1.0, "fan_in", "untruncated_normal"
-                )
-            )
+            kwargs[self.kernel_initializer_argument] = FanInNormal()
         super().__init__(*args, **kwargs)
         self._check(settings["epsilon"], settings["epsilon_rule"])
         self.use_gain = settings["use_gain"]
