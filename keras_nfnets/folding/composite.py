@@ -12,6 +12,7 @@ from keras_nfnets.folding.single import (
     convolution,
     dense,
     efficient_channel_attention,
+    held_back,
     splits_groups,
     squeeze_excite,
     vp_activation,
@@ -20,13 +21,15 @@ from keras_nfnets.folding.single import (
 
 def stem(make, layer, x):
     first, *others = layer.convs
-    x = convolution(make.of(first), first, x)
+    held = held_back(layer.act.activation)
+    x = convolution(make.of(first), first, x, held=held)
     for conv in others:
         x = vp_activation(make.of(layer.act), layer.act, x)
-        x = convolution(make.of(conv), conv, x)
+        x = convolution(make.of(conv), conv, x, held=held)
     if not layer.pool:
         return x
-    return Scaled(_max_pool(make.under("pool"), layer.padding, x.tensor))
+    pooled = _max_pool(make.under("pool"), layer.padding, x.tensor)
+    return Scaled(pooled, x.scale)
 
 
 def _max_pool(make, padding, x):
@@ -38,15 +41,18 @@ def _max_pool(make, padding, x):
 
 
 def nf_block(make, layer, x):
-    inputs = Scaled(make.whole(x))
+    held = held_back(layer.act_in.activation)
+    inputs = x if x.scale == held else Scaled(make.whole(x))
     activated = vp_activation(make.of(layer.act_in), layer.act_in, inputs)
-    scale = layer.alpha
+    # What goes from block to block is as the activations take it best.
+    held = held if layer.projects else inputs.scale
+    scale = layer.alpha / held
     if layer.use_skip_gain:
         scale *= float(array(layer.skip_gain.gain))
     branch = _branch(make, layer, activated, scale)
-    shortcut = _shortcut(make, layer, inputs, activated)
+    shortcut = _shortcut(make, layer, inputs, activated, held)
     tensors = [branch.tensor, shortcut.tensor]
-    return Scaled(make.under("add")(keras.layers.Add, tensors))
+    return Scaled(make.under("add")(keras.layers.Add, tensors), held)
 
 
 def _branch(make, layer, x, scale):
@@ -55,18 +61,21 @@ def _branch(make, layer, x, scale):
     def act(x):
         return vp_activation(make.of(layer.act), layer.act, x)
 
-    def conv(sublayer, x, scale=1.0, parts=1):
-        return convolution(make.of(sublayer), sublayer, x, scale, parts)
+    held = held_back(layer.act.activation)
+
+    def conv(sublayer, x, scale=1.0, parts=1, held=1.0):
+        return convolution(make.of(sublayer), sublayer, x, scale, parts, held)
 
     def joined(x):
         return Scaled(make.of(layer.act).join(x.tensor), x.scale)
 
     # The groups stay apart from the first convolution to the last spatial one.
     groups = layer.conv1.groups
-    x = conv(layer.conv0, x, parts=groups if splits_groups(groups) else 1)
-    x = conv(layer.conv1, act(x))
+    parts = groups if splits_groups(groups) else 1
+    x = conv(layer.conv0, x, parts=parts, held=held)
+    x = conv(layer.conv1, act(x), held=held)
     if layer.two_convs:
-        x = conv(layer.conv1b, act(x))
+        x = conv(layer.conv1b, act(x), held=held)
     if not layer.attention:
         return conv(layer.conv2, joined(act(x)), scale)
     if layer.attention_inside:
@@ -83,7 +92,7 @@ def _attend(make, layer, x, scale=1.0):
     return rule(make.of(attention), attention, x, scale)
 
 
-def _shortcut(make, layer, inputs, activated):
+def _shortcut(make, layer, inputs, activated, held):
     if not layer.projects:
         return inputs
     if layer.shortcut == "pool" and layer.strides > 1:
@@ -96,12 +105,13 @@ def _shortcut(make, layer, inputs, activated):
         )
         activated = Scaled(pooled, activated.scale)
     conv = layer.conv_shortcut
-    return convolution(make.of(conv), conv, activated)
+    return convolution(make.of(conv), conv, activated, held=held)
 
 
 def head(make, layer, x):
     if layer.conv:
-        x = convolution(make.of(layer.conv), layer.conv, x)
+        held = held_back(layer.act.activation)
+        x = convolution(make.of(layer.conv), layer.conv, x, held=held)
     x = vp_activation(make.of(layer.act), layer.act, x)
     if layer.pooling is None:
         return x
