@@ -61,9 +61,9 @@ def NFNet(
         features: Boolean, whether the model returns what stem and stages give
             in place of a head, for detection and segmentation. The arguments
             of the head then mean nothing. Defaults to `False`.
-        remat: Boolean, whether training computes each block again for its
-            gradient rather than keep what is inside it: less memory, more
-            time. Defaults to `False`.
+        remat: Boolean, whether training computes the stem and each block
+            again for its gradient rather than keep what is inside it: less
+            memory, more time. Defaults to `False`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -124,6 +124,7 @@ def _features(variant, inputs, stochastic_depth, remat):
         variant.stem_strides,
         variant.stem_kernel_size,
         variant.stem_pool,
+        remat=remat,
         name="stem",
         **settings(variant),
     )(inputs)

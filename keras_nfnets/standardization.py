@@ -42,6 +42,13 @@ def standardize(kernel, factor, axes, epsilon, epsilon_rule):
     """
 
     fan_in = math.prod(kernel.shape[axis] for axis in axes)
+    shape = layout = tuple(kernel.shape)
+    if axes == tuple(range(len(shape) - 1)):
+        # As AGC has it, so that gradients come in the weights' own layout on a
+        # TPU. Else XLA may copy grouped kernels and all of their optimizer's
+        # state into the gradient's: 0.22 GB for NFNet-F0 with `remat`.
+        layout, axes = (fan_in, shape[-1]), (0,)
+        factor = ops.reshape(factor, (1, shape[-1]))
 
     def parts(kernel):
         centered = kernel - ops.mean(kernel, axis=axes, keepdims=True)
@@ -66,8 +73,11 @@ def standardize(kernel, factor, axes, epsilon, epsilon_rule):
 
         return centered * scale, gradient
 
+    # On TensorFlow it may still be a variable, which the gradient cannot take.
+    kernel = ops.reshape(kernel, layout)
     if keras.backend.backend() == "tensorflow":
-        # What it is given may still be a variable, which it cannot take.
-        return with_gradient(ops.reshape(kernel, kernel.shape), factor)
-    centered, bounded, _ = parts(kernel)
-    return centered * (factor * ops.rsqrt(bounded))
+        standardized = with_gradient(kernel, factor)
+    else:
+        centered, bounded, _ = parts(kernel)
+        standardized = centered * (factor * ops.rsqrt(bounded))
+    return ops.reshape(standardized, shape)

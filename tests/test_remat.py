@@ -1,4 +1,4 @@
-"""Rematerialized blocks compute the same, and save and load as such."""
+"""Rematerialized layers compute the same, and save and load as such."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from helpers import gradients, tiny_variant, weighted_sum
 
 import keras_nfnets
-from keras_nfnets.layers import NFBlock
+from keras_nfnets.layers import NFBlock, Stem
 
 
 def block(remat):
@@ -17,11 +17,20 @@ def block(remat):
     return layer
 
 
-def test_gradients_are_those_of_the_block_that_keeps_everything():
+def stem(remat):
+    keras.utils.set_random_seed(0)
+    layer = Stem((4, 16), (2, 1), pool=True, remat=remat)
+    layer.build((None, 8, 8, 8))
+    return layer
+
+
+@pytest.mark.parametrize("make", [block, stem])
+def test_gradients_are_those_of_the_layer_that_keeps_everything(make):
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(2, 8, 8, 8)).astype("float32")
-    loss = weighted_sum(rng.normal(size=(2, 4, 4, 16)).astype("float32"))
-    layers = block(False), block(True)
+    layers = make(False), make(True)
+    shape = layers[0].compute_output_shape(inputs.shape)
+    loss = weighted_sum(rng.normal(size=shape).astype("float32"))
     plain, again = (gradients(layer, inputs, loss) for layer in layers)
     # The same operations, which another compilation rounds otherwise.
     for one, other in zip(plain[:2], again[:2], strict=True):
@@ -62,8 +71,8 @@ def test_saving(remat, tmp_path):
     )
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    blocks = [x for x in loaded.layers if isinstance(x, NFBlock)]
-    assert [x.remat for x in blocks] == [remat] * 4
+    layers = [x for x in loaded.layers if isinstance(x, (Stem, NFBlock))]
+    assert [x.remat for x in layers] == [remat] * 5
     inputs = np.ones((1, 32, 32, 3), "float32")
     np.testing.assert_allclose(
         loaded.predict_on_batch(inputs),

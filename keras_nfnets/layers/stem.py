@@ -19,6 +19,8 @@ class Stem(Composite):
         kernel_size: Integer, side of every kernel in pixels. Defaults to `3`.
         pool: Boolean, whether a 3x3 max pooling of stride 2 follows. Defaults
             to `False`.
+        remat: Boolean, whether training computes the stem again for its
+            gradient, as in `NFBlock`. Defaults to `False`.
         **kwargs: `activation` (which stands between the convolutions, not
             after the last), `padding`, `epsilon`, `epsilon_rule` and
             `gamma_in_kernel` as for `NFBlock`, and those of
@@ -50,6 +52,7 @@ class Stem(Composite):
         strides=(2, 1, 1, 2),
         kernel_size=3,
         pool=False,
+        remat=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -62,6 +65,7 @@ class Stem(Composite):
         self.strides = tuple(strides)
         self.kernel_size = kernel_size
         self.pool = pool
+        self.remat = remat
         self.convs = [
             self._conv(width, kernel_size, f"conv{i}", strides=stride)
             for i, (width, stride) in enumerate(
@@ -77,6 +81,11 @@ class Stem(Composite):
         self.built = True
 
     def call(self, inputs):
+        convolve = keras.remat(self.convolve) if self.remat else self.convolve
+        return convolve(inputs)
+
+    def convolve(self, inputs):
+        """Returns what `call` returns, however that is differentiated."""
         x = self.convs[0](inputs)
         for conv in self.convs[1:]:
             x = conv(self.act(x))
@@ -106,5 +115,6 @@ class Stem(Composite):
             strides=self.strides,
             kernel_size=self.kernel_size,
             pool=self.pool,
+            remat=self.remat,
         )
         return config
