@@ -85,7 +85,12 @@ def train_batches(
 
     first = first_step * recipe.batch_size + host
     records = _train_records(source.train, seed, first, hosts)
-    batches = _decoded(records, decode).batch(batch_size, drop_remainder=True)
+    batches = _decoded(records, decode).batch(
+        batch_size,
+        drop_remainder=True,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
     batches = fill_gaps(batches, source, seed, first, hosts)
     batches = batches.map(lambda batch, is_copy: batch)
     batches = batches.enumerate(first_step).map(
@@ -208,12 +213,12 @@ def _normalized(images, source):
     # By rows of pixels: three numbers at a time are too few to be fast, and
     # constants as large as an image would have to be read as often as it is.
     shape, width = images.shape, images.shape[-2]
-    mean, std = (
+    mean, scale = (
         np.tile(np.float32(values), width)
-        for values in (source.mean, source.std)
+        for values in (source.mean, 1 / np.float64(source.std))
     )
     rows = tensorflow().reshape(images, (*shape[:-2], mean.size))
-    return tensorflow().reshape((rows - mean) / std, shape)
+    return tensorflow().reshape((rows - mean) * scale, shape)
 
 
 def _augmentation(recipe, seed, augment):
