@@ -135,8 +135,8 @@ def from_arrays(
 
     Raises:
         ValueError: If images and labels differ in number, the images have
-            another shape, a label is no index of a class, or there are fewer
-            than two classes.
+            another shape or the two parts other channels, a label is no index
+            of a class, or there are fewer than two classes.
 
     Example:
 

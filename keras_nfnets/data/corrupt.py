@@ -45,9 +45,8 @@ def fill_gaps(batches, source, seed, first, step):
         copies = (numbers[1:] - numbers[:-1]) // step
         which = tf.repeat(tf.range(size), copies)
         is_copy = tf.concat([which[1:] == which[:-1], [False]], 0)
-        return tf.nest.map_structure(
-            lambda x: tf.gather(x, which), images
-        ), is_copy
+        images = tf.nest.map_structure(lambda x: tf.gather(x, which), images)
+        return images, is_copy
 
     def fill(before, batch):
         numbers, images = batch
