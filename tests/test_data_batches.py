@@ -205,6 +205,24 @@ def test_flipped_images_are_mirrored_and_about_half():
     assert 16 < mirrored.sum() < 48
 
 
+def test_flips_do_not_follow_crops():
+    across, down = np.meshgrid(np.arange(128.0), np.arange(128.0))
+    image = np.stack([across, down, np.zeros_like(down)], -1)
+    images, labels = np.stack([image, image]).astype("float32"), [0, 1]
+    source = data.from_arrays(images, labels, images, labels, "ab")
+    recipe = dataclasses.replace(
+        PLAIN, random_crop=True, random_flip=True, batch_size=400
+    )
+    ((crops, _),) = take(data.train_batches(source, recipe, seed=3), 1)
+    crops = crops * np.float32(source.std) + np.float32(source.mean)
+    widths = crops[:, 16, 28, 0] - crops[:, 16, 4, 0]
+    heights = crops[:, 28, 16, 1] - crops[:, 4, 16, 1]
+    shapes = np.log(np.abs(widths) / heights), np.abs(widths) * heights
+    for shape in shapes:
+        # Four standard deviations of 400 throws.
+        assert abs(np.corrcoef(widths > 0, shape)[0, 1]) < 0.2
+
+
 @pytest.mark.skipif(
     BACKEND == "torch", reason="PyTorch's bicubic kernel is another one"
 )

@@ -33,7 +33,9 @@ def decode_train(raw, channels, recipe, seed):
         image = _decode(raw, channels)
     image = _resize(image, recipe.train_size, channels)
     if recipe.random_flip:
-        image = tf.image.stateless_random_flip_left_right(image, seed)
+        # From a seed of its own: from that of the crop it would follow the
+        # crop's shape. Positions are not negative, so none has this one.
+        image = tf.image.stateless_random_flip_left_right(image, ~seed)
     return image
 
 
