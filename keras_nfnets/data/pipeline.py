@@ -11,7 +11,7 @@ from keras_nfnets.checks import check_not_negative
 from keras_nfnets.data.augmentation import augment_batch
 from keras_nfnets.data.corrupt import fill_gaps
 from keras_nfnets.data.decoding import decode_test, decode_train
-from keras_nfnets.data.order import shuffled
+from keras_nfnets.data.order import shuffled_numbers
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Streamed
 
@@ -62,10 +62,9 @@ def train_batches(
     classes = len(source.class_names)
 
     mix = _augmentation(recipe, seed, augment)
-    read = _reader(source.train, seed)
 
     def decode(position, record):
-        raw, label = read(record)
+        raw, label = source.train.read(record)
         image = decode_train(
             raw, source.channels, recipe, tf.stack([seed, position])
         )
@@ -156,19 +155,12 @@ def test_batches(source, recipe, host=0, hosts=1):
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _reader(part, seed):
-    """Returns what reads a record of `_train_records`."""
-    if isinstance(part, Streamed):
-        return part.read
-    return lambda number: part.read(shuffled(number, part.count, seed))
-
-
 def _train_records(part, seed, first, hosts):
     """Returns numbers of images and what to read, of one host."""
     tf = tensorflow()
     numbers = tf.data.Dataset.range(first, tf.int64.max, hosts)
     if not isinstance(part, Streamed):
-        return tf.data.Dataset.zip(numbers, numbers)
+        return shuffled_numbers(numbers, part.count, seed)
 
     @tf.autograph.experimental.do_not_convert
     def epoch_records(epoch):
