@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "standardization": "",
     "variants": "rounding",
     "layers.activation": "activations",
-    "layers.attention": "checks",
+    "layers.attention": "checks initializers",
     "layers.convolution": "convolve layers.standardized",
     "layers.standardized": "checks initializers standardization",
     "layers.other_convolutions": "layers.standardized",

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
+from keras_nfnets.initializers import FanInNormal
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -66,15 +67,20 @@ class SqueezeExcite(keras.layers.Layer):
         channels = input_shape[-1]
         hidden = self.hidden or max(1, int(channels * self.ratio))
         filters = self.filters or channels
-        self.reduce = keras.layers.Dense(
-            hidden, self.activation, dtype=self.dtype_policy, name="reduce"
-        )
-        self.expand = keras.layers.Dense(
-            filters, "sigmoid", dtype=self.dtype_policy, name="expand"
-        )
+        self.reduce = self._dense(hidden, self.activation, "reduce")
+        self.expand = self._dense(filters, "sigmoid", "expand")
         self.reduce.build((input_shape[0], 1, 1, channels))
         self.expand.build((input_shape[0], 1, 1, hidden))
         self.built = True
+
+    def _dense(self, units, activation, name):
+        return keras.layers.Dense(
+            units,
+            activation,
+            kernel_initializer=FanInNormal(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
 
     def gate(self, inputs):
         """Returns the gate, in (0, 1), of shape `(batch, 1, 1, filters)`."""
