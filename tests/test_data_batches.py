@@ -17,6 +17,9 @@ from keras_nfnets import data, recipes
 tf = pytest.importorskip("tensorflow")
 sample = pytest.importorskip("sklearn.datasets").load_sample_images()
 image_file = pytest.importorskip("PIL.Image")
+pytestmark = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="TensorFlow reads on every backend"
+)
 
 # All of the papers' recipe but RandAugment, which has tests of its own.
 RECIPE = dataclasses.replace(
@@ -223,9 +226,6 @@ def test_flips_do_not_follow_crops():
         assert abs(np.corrcoef(widths > 0, shape)[0, 1]) < 0.2
 
 
-@pytest.mark.skipif(
-    BACKEND == "torch", reason="PyTorch's bicubic kernel is another one"
-)
 def test_test_images_are_cropped_as_the_papers_do(photos):
     source = data.open_source(f"folder:{photos}")
     batches = take(data.test_batches(source, RECIPE), 9)
@@ -391,7 +391,6 @@ def test_more_hosts_than_files(records):
     importlib.util.find_spec("keras_cv") is None,
     reason="needs the extra [keras-cv]",
 )
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="KerasCV runs in tf.data")
 def test_keras_cv_layer_takes_the_place_of_the_recipes(photos):
     from keras_cv.layers import RandAugment
 

@@ -2,12 +2,16 @@ import types
 
 import numpy as np
 import pytest
+from helpers import BACKEND
 
 from keras_nfnets.data.grid import draw_grid
 
 pytest.importorskip("matplotlib")
 figures = pytest.importorskip("matplotlib.figure")
 read = pytest.importorskip("matplotlib.image").imread
+pytestmark = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="matplotlib draws on every backend"
+)
 
 COLOURS = np.float32([[200, 30, 90], [10, 240, 60], [70, 80, 250]])
 MEAN = (120.0, 110.0, 100.0)

@@ -555,3 +555,28 @@ def test_keras_without_the_place_for_clipping_is_refused(monkeypatch):
     monkeypatch.setitem(hooks._REPLACED, BACKEND, renamed)
     with pytest.raises(RuntimeError, match="has no _renamed_by_keras"):
         model.fit(*_dense_data(8), verbose=0)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's tracing")
+@pytest.mark.parametrize("metrics", [None, ["accuracy"], ["accuracy", "mse"]])
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_a_step_is_traced_once(method, metrics):
+    """A trace that makes variables is thrown away, and with it its time."""
+    traces = []
+
+    class Counting(keras_nfnets.AGCModel):
+        def train_step(self, data):
+            traces.append(data)
+            return super().train_step(data)
+
+        def test_step(self, data):
+            traces.append(data)
+            return super().test_step(data)
+
+    inputs = keras.Input((4,))
+    model = Counting(inputs, keras.layers.Dense(3, "softmax")(inputs))
+    model.compile("sgd", "categorical_crossentropy", metrics=metrics)
+    for _ in range(2):
+        getattr(model, method)(np.ones((8, 4)), np.eye(3)[[0] * 8], verbose=0)
+        assert len(traces) == 1
+    assert len(model.get_metrics_result()) == 2 + len(metrics or ())

@@ -1,6 +1,6 @@
 """Loads what save_model.py saved, and prints how far its outputs are off.
 
-KERAS_BACKEND=jax python tests/scripts/load_model.py FOLDER tensorflow
+KERAS_BACKEND=jax python tests/scripts/load_model.py FOLDER tensorflow torch
 """
 
 import json
@@ -42,4 +42,5 @@ def distances(folder, saved_by):
 
 
 if __name__ == "__main__":
-    print(json.dumps(distances(*sys.argv[1:])))
+    folder, *backends = sys.argv[1:]
+    print(json.dumps({name: distances(folder, name) for name in backends}))
