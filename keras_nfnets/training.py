@@ -94,7 +94,7 @@ class AGCModel(keras.Model):
 
     def make_train_function(self, force=False):
         # On TensorFlow a step that made the variables of the optimizer or of
-        # `metrics` would be traced a second time: 10 s and more for NFNet-F0.
+        # `metrics` would be traced a second time, for as long as the first.
         if self.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         super().make_train_function(force)
