@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import shutil
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from helpers import BACKEND, to_numpy
 
 import keras_nfnets
 from keras_nfnets import data, recipes
+from keras_nfnets.data.order import shuffled
 
 tf = pytest.importorskip("tensorflow")
 sample = pytest.importorskip("sklearn.datasets").load_sample_images()
@@ -206,6 +208,25 @@ def test_flipped_images_are_mirrored_and_about_half():
     mirrored = images[:, 0, 0, 0] < images[:, 0, -1, 0]
     # Four standard deviations of 64 throws.
     assert 16 < mirrored.sum() < 48
+
+
+@pytest.mark.parametrize("count", [32, 200, 1437])
+def test_orders_are_random(count):
+    places = np.arange(count)
+    orders = [
+        [np.asarray(shuffled(places + e * count, count, s)) for e in range(10)]
+        for s in range(6)
+    ]
+    flat = [order for epochs in orders for order in epochs]
+    assert all((np.sort(order) == places).all() for order in flat)
+    # Four standard deviations of 60 orders: what is left of a random one's
+    # correlation has a deviation of 1, and one image stays, on average.
+    left = [np.corrcoef(o, places)[0, 1] * (count - 1) ** 0.5 for o in flat]
+    assert np.sqrt(np.mean(np.square(left))) < 1 + 4 / 120**0.5
+    assert np.mean([(o == places).sum() for o in flat]) < 1 + 4 / 60**0.5
+    again = [(a == b).sum() for e in orders for a, b in pairwise(e)]
+    assert np.mean(again) < 1 + 4 / 54**0.5
+    assert int(shuffled(7, count, 3)) == orders[3][0][7]
 
 
 def test_flips_do_not_follow_crops():
