@@ -43,8 +43,8 @@ def main():
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as root:
         write_images(Path(root))
-        rates = measure(pipelines(Path(root)), options.rounds)
-    tables.publish(report(rates, options.rounds, cores), options.out)
+        pairs = measure(pipelines(Path(root)), options.rounds)
+    tables.publish(report(pairs, options.rounds, cores), options.out)
 
 
 def measure(contenders, rounds):
@@ -58,10 +58,9 @@ def measure(contenders, rounds):
     coin = random.Random(0)
     for _ in range(rounds):
         for name, dataset in contenders.items():
-            if coin.random() < 0.5:
-                pairs[name].append((speed(dataset), speed(limit)))
-            else:
-                pairs[name].append((speed(limit), speed(dataset))[::-1])
+            step = coin.choice((1, -1))
+            in_turn = [speed(each) for each in (dataset, limit)[::step]]
+            pairs[name].append(in_turn[::step])
     return pairs
 
 
