@@ -2,16 +2,16 @@
 
 This module knows its backend, because Keras does not: on the TensorFlow backend
 `keras.ops.conv` sends every grouped convolution through an XLA-compiled
-function, and XLA's gradient of it is slow on a CPU. TensorFlow's own gradient
-kernels are slow there as well.
+function, and XLA's gradient of it is slow on a CPU. Without oneDNN,
+TensorFlow's own gradient kernels are slow there as well, and know no groups.
 """
 
-import contextlib
 import functools
 
-import keras
 import numpy as np
 from keras import ops
+
+from keras_nfnets.device import device, has_onednn
 
 # Channels of a dense convolution that narrow groups share.
 DENSE_WIDTH = 32
@@ -33,6 +33,8 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
         dilation_rate=dilation_rate,
         data_format="channels_last",
     )
+    if groups > 1 and has_onednn():
+        return _onednn_conv(inputs, kernel, strides, padding, dilation_rate)
     if groups > 1 and not splits_groups():
         return plain(inputs, kernel)
     dense = plain
@@ -42,6 +44,15 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
         return dense(inputs, kernel)
     parts = _dense_parts(inputs, kernel, groups)
     return ops.concatenate([dense(x, w) for x, w in parts], axis=-1)
+
+
+def _onednn_conv(inputs, kernel, strides, padding, dilation_rate):
+    """TensorFlow's operation itself: Keras would call XLA for groups."""
+    import tensorflow as tf
+
+    return tf.nn.conv2d(
+        inputs, kernel, strides, padding.upper(), dilations=dilation_rate
+    )
 
 
 def _dense_parts(inputs, kernel, groups):
@@ -90,30 +101,40 @@ def splits_groups():
     XLA, through which Keras runs groups on TensorFlow too, is slow at them on
     a CPU. A prototype, on 2 cores of another machine, took 3.9 s grouped and
     0.87 s split for a training step of NFNet-F0 (1 to 6 groups of 128) at
-    batch 4 and 192 px; `benchmarks/RESULTS.md` has ours. PyTorch's own CPU
-    kernels do not need it, and accelerators have grouped kernels.
+    batch 4 and 192 px. Accelerators have grouped kernels: split took 1.5 to 3
+    times theirs on an H200 (`benchmarks/GPU.md`).
+
+    So has oneDNN, whose gradients TensorFlow gives for groups as well. A 3x3 of
+    768 channels in 6 groups at 12 px, batch 4, 2 cores, took 11.4 ms split and
+    10.7 in its kernels, forward and backward; one of 232 in 29 groups at 24 px
+    6.9 and 2.4. PyTorch's CPU kernels are oneDNN's too.
 
     NF-RegNets have over a hundred groups of 8, for which TensorFlow has no
-    gradient but XLA's. They share dense convolutions, with zeros between the
-    groups. Five 3x3s as in NF-RegNet-B1 (batch 4 at 192 px, 2 cores) took 197
-    ms forward and backward at a `DENSE_WIDTH` of 32, against 185 at 16 with
-    twice the operations, 233 at 48 and 270 at 64.
+    other gradient but XLA's. Where they are split they share dense
+    convolutions, with zeros between the groups. Five 3x3s as in NF-RegNet-B1
+    (batch 4 at 192 px, 2 cores) took 197 ms forward and backward at a
+    `DENSE_WIDTH` of 32, against 185 at 16 with twice the operations, 233 at 48
+    and 270 at 64.
     """
-    return _device() in (("tensorflow", "cpu"), ("jax", "cpu"))
+    if has_onednn():
+        return False
+    return device() in (("tensorflow", "cpu"), ("jax", "cpu"))
 
 
 def has_own_gradient(kernel_size, strides, padding, dilation_rate):
     """Whether both gradients run as convolutions or matrix products.
 
-    True for stride 1, "same" padding and odd sizes on TensorFlow's CPU, where
-    the forward kernel is faster than the gradient kernels. Over the shapes of
-    NFNet-F0 (batch 4 at 192 px, 2 cores) TensorFlow's kernels reached 64
-    GFLOP/s for the input's gradient and 78 for the kernel's, convolutions 100
-    and 95. The whole training step took 0.86 of what it took before. On JAX's
-    CPU the step did not change (1.02).
+    True for stride 1, "same" padding and odd sizes on TensorFlow's CPU without
+    oneDNN, where the forward kernel is faster than the gradient kernels. Over
+    the shapes of NFNet-F0 (batch 4 at 192 px, 2 cores) TensorFlow's kernels
+    reached 64 GFLOP/s for the input's gradient and 78 for the kernel's,
+    convolutions 100 and 95. The whole training step took 0.86 of what it took
+    before. With oneDNN it took 1.12 (1.36 s against 1.21); on JAX's CPU it did
+    not change (1.02).
     """
     return (
-        _device() == ("tensorflow", "cpu")
+        device() == ("tensorflow", "cpu")
+        and not has_onednn()
         and padding == "same"
         and set(strides) == set(dilation_rate) == {1}
         and all(size % 2 == 1 for size in kernel_size)
@@ -148,44 +169,3 @@ def _conv_with_own_gradient(inputs, kernel):
         return inputs_gradient, kernel_gradient(upstream)
 
     return convolve(inputs, kernel, padding="same"), gradient
-
-
-# The kind of device to trace for, where it is not one of this machine's.
-_target = None
-
-
-@contextlib.contextmanager
-def tracing_for(kind):
-    """While open, convolutions are traced as this kind of device runs them.
-
-    For programs that are compiled here and run elsewhere.
-
-    Args:
-        kind: String, such as `"tpu"`.
-    """
-    global _target
-    previous, _target = _target, kind
-    try:
-        yield
-    finally:
-        _target = previous
-
-
-def _device():
-    """Returns the backend and the kind of device that it computes on."""
-    backend = keras.backend.backend()
-    return backend, _target or _device_here(backend)
-
-
-@functools.cache
-def _device_here(backend):
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        kinds = {d.device_type for d in tf.config.list_logical_devices()}
-        return (kinds & {"GPU", "TPU"} or {"CPU"}).pop().lower()
-    if backend == "jax":
-        import jax
-
-        return jax.default_backend()
-    return "unknown"

@@ -12,6 +12,7 @@ from helpers import (
 )
 
 from keras_nfnets import convolve
+from keras_nfnets.device import has_onednn, tracing_for
 from keras_nfnets.layers import WSConv2D
 
 REFERENCE = Reference("wsconv")
@@ -117,35 +118,38 @@ def test_config_round_trip(arguments):
 # groups in a block, and one left.
 @pytest.mark.parametrize("groups, width", [(3, 4), (2, 40), (9, 8)])
 @pytest.mark.parametrize("strides", [1, 2])
-def test_split_and_native_groups_agree(monkeypatch, strides, groups, width):
+@pytest.mark.parametrize("onednn", [False, True])
+def test_all_ways_of_groups_agree(monkeypatch, strides, groups, width, onednn):
+    if onednn and not has_onednn():
+        pytest.skip("TensorFlow does not compute with oneDNN here")
     x = keras.random.normal((2, 9, 7, groups * width), seed=1)
     layer = WSConv2D(groups * 6, 3, strides, "same", groups=groups)
+    monkeypatch.setattr(convolve, "has_onednn", lambda: onednn)
     monkeypatch.setattr(convolve, "splits_groups", lambda: True)
     draw = np.random.default_rng(0).normal(
         size=layer.compute_output_shape(x.shape)
     )
     loss = weighted_sum(draw.astype("float32"))
-    split, d_inputs, d_weights = gradients(layer, to_numpy(x), loss)
+    fast, d_inputs, d_weights = gradients(layer, to_numpy(x), loss)
+    monkeypatch.setattr(convolve, "has_onednn", lambda: False)
     monkeypatch.setattr(convolve, "splits_groups", lambda: False)
     native, expected, d_expected = gradients(layer, to_numpy(x), loss)
     # Sums of up to 360 products, in another order.
-    np.testing.assert_allclose(split, native, atol=1e-5)
+    np.testing.assert_allclose(fast, native, atol=1e-5)
     assert_gradients(d_inputs, expected)
     for weight in layer.trainable_variables:
         assert_gradients(d_weights[id(weight)], d_expected[id(weight)])
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's own kernels are used")
-def test_groups_split_on_a_cpu():
-    assert convolve.splits_groups()
+def test_groups_split_on_a_cpu_without_onednn():
+    assert convolve.splits_groups() != has_onednn()
 
 
 def test_groups_stay_whole_in_a_program_for_another_device():
-    before = convolve._device()
-    with convolve.tracing_for("tpu"):
-        assert convolve._device() == (BACKEND, "tpu")
+    with tracing_for("tpu"):
         assert not convolve.splits_groups()
-    assert convolve._device() == before
+        assert not has_onednn()
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's CPU")
@@ -159,6 +163,7 @@ def test_own_gradients_are_those_of_tensorflow(monkeypatch, kernel_size, size):
     layer = WSConv2D(8, kernel_size, padding="same", groups=2)
     loss = weighted_sum(draw.normal(size=(2, *size, 8)).astype("float32"))
     arguments = layer.kernel_size, (1, 1), "same", (1, 1)
+    monkeypatch.setattr(convolve, "has_onednn", lambda: False)
     assert convolve.has_own_gradient(*arguments)
     _, d_inputs, d_weights = gradients(layer, x, loss)
     monkeypatch.setattr(convolve, "has_own_gradient", lambda *_: False)
@@ -178,17 +183,22 @@ def test_own_gradients_are_those_of_tensorflow(monkeypatch, kernel_size, size):
     ],
 )
 def test_other_convolutions_keep_the_backend_s_gradients(
-    kernel_size, strides, padding, dilation_rate
+    monkeypatch, kernel_size, strides, padding, dilation_rate
 ):
+    monkeypatch.setattr(convolve, "has_onednn", lambda: False)
     assert not convolve.has_own_gradient(
         kernel_size, strides, padding, dilation_rate
     )
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's CPU")
-def test_own_gradients_can_be_differentiated_again():
+@pytest.mark.parametrize("onednn", [False, True])
+def test_own_gradients_can_be_differentiated_again(monkeypatch, onednn):
     import tensorflow as tf
 
+    if onednn and not has_onednn():
+        pytest.skip("TensorFlow does not compute with oneDNN here")
+    monkeypatch.setattr(convolve, "has_onednn", lambda: onednn)
     x = tf.constant(
         np.random.default_rng(0).normal(size=(1, 4, 4, 2)), "float32"
     )

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "agc_report": "",
     "ascent": "hooks sam",
     "checks": "",
-    "convolve": "",
+    "convolve": "device",
+    "device": "",
     "losses": "checks",
     "optimizers": "checks",
     "recipe": "agc checks losses optimizers plan sam",
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "rounding": "",
     "sam": "agc checks",
     "initializers": "",
-    "standardization": "",
+    "standardization": "device",
     "variants": "rounding",
     "layers.activation": "activations",
     "layers.attention": "checks initializers",
@@ -119,10 +120,12 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 KNOW_THEIR_BACKEND = {
     "ascent",
     "convolve",
+    "device",
     "distribution",
     "export",
     "hooks",
     "optimizers",
+    "standardization",
 }
 # And these run inside tf.data, on TensorFlow whatever Keras runs on.
 KNOW_THEIR_BACKEND |= {

@@ -25,7 +25,7 @@ import tensorflow as tf  # noqa: E402 (reads images on every backend)
 from helpers import tiny_variant  # noqa: E402
 
 import keras_nfnets  # noqa: E402
-from keras_nfnets import convolve, distribution, hooks  # noqa: E402
+from keras_nfnets import device, distribution, hooks  # noqa: E402
 from keras_nfnets.data import from_arrays, train_batches  # noqa: E402
 from keras_nfnets.recipes import Recipe  # noqa: E402
 
@@ -213,7 +213,7 @@ def reduced_by_jax(model):
         return model.train_step(*args)
 
     # On a CPU narrow groups share larger kernels, with larger gradients.
-    with convolve.tracing_for("tpu"):
+    with device.tracing_for("tpu"):
         lowered = jax.jit(step).lower(state, data)
     text = lowered.compile().as_text()
     sizes = []

@@ -1,0 +1,84 @@
+"""Which backend, and which kind of device, operations are chosen for.
+
+Keras does not say. What runs fast on one is slow on another, or is not there
+at all, so `convolve` and `standardization` ask here.
+"""
+
+import contextlib
+import functools
+
+import keras
+
+# The kind of device to trace for, where it is not one of this machine's.
+_target = None
+
+
+@contextlib.contextmanager
+def tracing_for(kind):
+    """While open, operations are chosen for this kind of device.
+
+    For programs that are compiled here and run elsewhere.
+
+    Args:
+        kind: String, such as `"tpu"`.
+    """
+    global _target
+    previous, _target = _target, kind
+    try:
+        yield
+    finally:
+        _target = previous
+
+
+def device():
+    """Returns the names of the backend and of the kind of device.
+
+    The second is `"cpu"`, `"gpu"`, `"tpu"` or `"unknown"`.
+    """
+    backend = keras.backend.backend()
+    return backend, _target or _device_here(backend)
+
+
+def has_own_kernels():
+    """Whether TensorFlow runs its own kernels on a CPU, rather than XLA's."""
+    return device() == ("tensorflow", "cpu") and not _compiled_by_xla()
+
+
+def has_onednn():
+    """Whether the kernels of `has_own_kernels` are those of oneDNN.
+
+    TensorFlow chooses them by itself on x86 CPUs with AVX-512 VNNI or newer,
+    elsewhere where `TF_ENABLE_ONEDNN_OPTS=1` was set before it was imported.
+    """
+    return has_own_kernels() and _onednn_here()
+
+
+# TensorFlow tells either under no public name.
+def _compiled_by_xla():
+    import tensorflow as tf
+    from tensorflow.python.ops.control_flow_util import (
+        GraphOrParentsInXlaContext,
+    )
+
+    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+@functools.cache
+def _onednn_here():
+    from tensorflow.python.util import _pywrap_util_port
+
+    return _pywrap_util_port.IsMklEnabled()
+
+
+@functools.cache
+def _device_here(backend):
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        kinds = {d.device_type for d in tf.config.list_logical_devices()}
+        return (kinds & {"GPU", "TPU"} or {"CPU"}).pop().lower()
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend()
+    return "unknown"

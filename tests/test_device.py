@@ -1,0 +1,51 @@
+"""For which device operations are chosen."""
+
+import subprocess
+import sys
+
+import pytest
+from helpers import BACKEND
+
+from keras_nfnets import device
+
+only_tensorflow = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="asks TensorFlow"
+)
+
+
+def test_target_stands_in_for_the_device_of_this_machine():
+    before = device.device()
+    with device.tracing_for("tpu"):
+        assert device.device() == (BACKEND, "tpu")
+        assert not device.has_own_kernels()
+    assert device.device() == before
+
+
+@only_tensorflow
+def test_programs_of_xla_get_none_of_tensorflow_s_kernels():
+    import tensorflow as tf
+
+    seen = []
+
+    def look(x):
+        seen.append(device.has_own_kernels())
+        return x
+
+    for jit_compile in (True, False):
+        tf.function(look, jit_compile=jit_compile)(tf.ones(()))
+    assert seen == [False, True]
+    assert device.has_own_kernels()
+
+
+@only_tensorflow
+@pytest.mark.parametrize("setting, expected", [("0", False), ("1", True)])
+def test_onednn_is_what_tensorflow_was_told(setting, expected, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
+    code = "from keras_nfnets import device; print(device.has_onednn())"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.split()[-1] == str(expected)

@@ -1,0 +1,118 @@
+"""The ways to standardize a kernel, against each other and against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import BACKEND, assert_gradients, assert_outputs
+
+from keras_nfnets import standardization
+
+EPSILON = 1e-4
+only_tensorflow = pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="only TensorFlow has more ways than one"
+)
+
+
+def kernel_with_small_units(rows=36, outputs=7):
+    """Returns a kernel whose first units are under the floor, one of them 0."""
+    draw = np.random.default_rng(0).normal(size=(rows, outputs))
+    draw = draw * 0.1 + 0.05
+    draw[:, :3] *= [0.0, 1e-6, 1e-3]
+    return draw.astype("float32")
+
+
+def by_numpy(kernel, factor, rule):
+    kernel = kernel.astype("float64")
+    fan_in = len(kernel)
+    centered = kernel - kernel.mean(axis=0)
+    variance = kernel.var(axis=0)
+    under = {
+        "floor": np.maximum(fan_in * variance, EPSILON),
+        "add": fan_in * (variance + EPSILON),
+    }
+    return factor * centered / np.sqrt(under[rule])
+
+
+def all_of(way, kernel, factor, upstream, rule):
+    """Returns the result, its gradients, and those of their sum of squares."""
+    import tensorflow as tf
+
+    units = standardization.Units((0,), kernel.shape[0], EPSILON, rule)
+    arguments = [tf.convert_to_tensor(x) for x in (kernel, factor, upstream)]
+    with tf.GradientTape() as outer:
+        outer.watch(arguments)
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            result = way(*arguments[:2], units)
+            loss = tf.reduce_sum(result * arguments[2])
+        first = tape.gradient(loss, arguments[:2])
+        penalty = sum(tf.reduce_sum(tf.square(g)) for g in first)
+    return [result, *first, *outer.gradient(penalty, arguments)]
+
+
+@only_tensorflow
+@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_batch_norm_s_kernels_do_the_same(rule, compiled):
+    import tensorflow as tf
+
+    draw = np.random.default_rng(1)
+    kernel = kernel_with_small_units()
+    factor = draw.uniform(0.5, 1.5, (1, 7)).astype("float32")
+    upstream = draw.normal(size=kernel.shape).astype("float32")
+    run = tf.function(all_of, jit_compile=False) if compiled else all_of
+    found = run(standardization._by_batch_norm, kernel, factor, upstream, rule)
+    expected = all_of(
+        standardization._in_closed_form, kernel, factor, upstream, rule
+    )
+    assert_outputs(found[0], expected[0])
+    for a, b in zip(found[1:], expected[1:], strict=True):
+        # Unit by unit, since those under the floor have other magnitudes.
+        for actual, wanted in zip(a.numpy().T, b.numpy().T, strict=True):
+            assert_gradients(actual, wanted)
+
+
+@only_tensorflow
+@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+def test_unit_of_one_weight_is_zero(rule):
+    kernel = np.full((1, 7), 0.3, "float32")
+    factor, upstream = np.ones((2, 1, 7), "float32")
+    result, d_kernel, d_factor, *_ = all_of(
+        standardization._by_batch_norm, kernel, factor, upstream, rule
+    )
+    assert not np.any(result)
+    assert not np.any(d_kernel)
+    assert not np.any(d_factor)
+
+
+@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+def test_definition(rule):
+    kernel = kernel_with_small_units()
+    factor = np.linspace(0.5, 1.5, 7, dtype="float32")
+    result = standardization.standardize(
+        keras.ops.reshape(kernel, (3, 3, 4, 7)),
+        keras.ops.reshape(factor, (1, 1, 1, 7)),
+        (0, 1, 2),
+        EPSILON,
+        rule,
+    )
+    actual = keras.ops.convert_to_numpy(result).reshape(36, 7)
+    expected = by_numpy(kernel, factor, rule)
+    for own, wanted in zip(actual.T, expected.T, strict=True):
+        # float32 leaves 1e-8 of a mean of 0.05, a share of a small unit.
+        np.testing.assert_allclose(own, wanted, rtol=2e-4, atol=1e-6)
+
+
+@only_tensorflow
+@pytest.mark.parametrize(
+    "dtype, axes, expected",
+    [
+        ("float32", (0,), "_by_batch_norm"),
+        ("float64", (0,), "_in_closed_form"),
+        ("float32", (1,), "_in_closed_form"),
+    ],
+)
+def test_way(dtype, axes, expected):
+    units = standardization.Units(axes, 4, EPSILON, "floor")
+    kernel = keras.ops.ones((4, 4), dtype)
+    assert standardization._way(kernel, units).__name__ == expected
