@@ -134,52 +134,29 @@ def _by_batch_norm(kernel, factor, units):
     """
     import tensorflow as tf
 
-    floored = units.epsilon_rule == "floor"
+    fan_in, floored = units.fan_in, units.epsilon_rule == "floor"
     epsilon = TINY if floored else units.epsilon
-    rows, outputs = kernel.shape
-    images = (rows, 1, 1, outputs)
 
     @tf.custom_gradient
     def with_gradient(kernel, factor):
-        scale = tf.reshape(factor, (outputs,)) / math.sqrt(rows)
-        nothing = tf.zeros((0,))
-        found = tf.raw_ops.FusedBatchNormV3(
-            x=tf.reshape(kernel, images),
-            scale=scale,
-            offset=tf.zeros((outputs,)),
-            mean=nothing,
-            variance=nothing,
-            epsilon=epsilon,
-            is_training=True,
-        )
-        result = tf.reshape(found.y, kernel.shape)
-        mean, variance = found.reserve_space_1, found.reserve_space_2
-        held = floored & (rows * variance < units.epsilon)
+        scale = factor / math.sqrt(fan_in)
+        result, mean, variance = _batch_norm(kernel, scale, epsilon)
+        held = floored & (fan_in * variance < units.epsilon)
         if floored:
-            share = tf.sqrt(rows * variance / units.epsilon)
+            share = tf.sqrt(fan_in * variance / units.epsilon)
             result *= tf.where(held, share, 1.0)
 
         @tf.custom_gradient
         def gradient(upstream, kernel, factor):
             # Under the floor the root is a constant, as of a variance that is
             # too large to move; the scale makes it the right one.
-            to_held = math.sqrt(HUGE * rows / units.epsilon)
+            to_held = math.sqrt(HUGE * fan_in / units.epsilon)
             change = tf.where(held, to_held, 1.0)
-            found = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=tf.reshape(upstream, images),
-                x=tf.reshape(kernel, images),
-                scale=scale * change,
-                reserve_space_1=mean,
-                reserve_space_2=tf.where(held, HUGE, variance),
-                reserve_space_3=nothing,
-                epsilon=epsilon,
-                is_training=True,
+            moments = mean, tf.where(held, HUGE, variance)
+            d_kernel, d_scale = _batch_norm_gradient(
+                upstream, kernel, scale * change, moments, epsilon
             )
-            d_factor = found.scale_backprop * change / math.sqrt(rows)
-            gradients = (
-                tf.reshape(found.x_backprop, kernel.shape),
-                tf.reshape(d_factor, factor.shape),
-            )
+            d_factor = d_scale * change / math.sqrt(fan_in)
 
             def again(*upstreams):
                 # These kernels have no gradient of their gradient.
@@ -190,8 +167,46 @@ def _by_batch_norm(kernel, factor, units):
                     same = _closed_gradient(parts, factor, upstream, units)
                 return tape.gradient(same, arguments, upstreams)
 
-            return gradients, again
+            return (d_kernel, tf.reshape(d_factor, factor.shape)), again
 
         return result, lambda upstream: gradient(upstream, kernel, factor)
 
     return with_gradient(kernel, factor)
+
+
+def _batch_norm(matrix, scale, epsilon):
+    """Returns the scaled normal form of each column, its mean and variance."""
+    import tensorflow as tf
+
+    rows, columns = matrix.shape
+    found = tf.raw_ops.FusedBatchNormV3(
+        x=tf.reshape(matrix, (rows, 1, 1, columns)),
+        scale=tf.reshape(scale, (columns,)),
+        offset=tf.zeros((columns,)),
+        mean=tf.zeros((0,)),
+        variance=tf.zeros((0,)),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    # `batch_variance` is that of a sample, by `rows - 1`.
+    moments = found.reserve_space_1, found.reserve_space_2
+    return tf.reshape(found.y, matrix.shape), *moments
+
+
+def _batch_norm_gradient(upstream, matrix, scale, moments, epsilon):
+    """Returns the gradients of `_batch_norm`'s matrix and scale."""
+    import tensorflow as tf
+
+    rows, columns = matrix.shape
+    mean, variance = moments
+    found = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=tf.reshape(upstream, (rows, 1, 1, columns)),
+        x=tf.reshape(matrix, (rows, 1, 1, columns)),
+        scale=tf.reshape(scale, (columns,)),
+        reserve_space_1=mean,
+        reserve_space_2=variance,
+        reserve_space_3=tf.zeros((0,)),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    return tf.reshape(found.x_backprop, matrix.shape), found.scale_backprop
