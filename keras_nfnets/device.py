@@ -41,7 +41,7 @@ def device():
 
 def has_own_kernels():
     """Whether TensorFlow runs its own kernels on a CPU, rather than XLA's."""
-    return device() == ("tensorflow", "cpu") and not _compiled_by_xla()
+    return device() == ("tensorflow", "cpu") and not compiled_by_xla()
 
 
 def has_onednn():
@@ -53,9 +53,11 @@ def has_onednn():
     return has_own_kernels() and _onednn_here()
 
 
-# TensorFlow tells either under no public name.
-def _compiled_by_xla():
+def compiled_by_xla():
+    """Whether what TensorFlow traces now is for XLA, as it is for a TPU."""
     import tensorflow as tf
+
+    # TensorFlow tells neither this nor the next under a public name.
     from tensorflow.python.ops.control_flow_util import (
         GraphOrParentsInXlaContext,
     )

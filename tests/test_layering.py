@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "optimizers": "checks",
     "recipe": "agc checks losses optimizers plan sam",
     "recipes": "checks recipe variants",
+    "remat": "device",
     "rounding": "",
     "sam": "agc checks",
     "initializers": "",
@@ -42,9 +43,9 @@ MAY_IMPORT = {
     "layers.other_convolutions": "layers.standardized",
     "layers.residual": "checks",
     "layers.composite": "activations layers.activation layers.convolution",
-    "layers.stem": "layers.composite",
+    "layers.stem": "layers.composite remat",
     "layers.block": (
-        "layers.attention layers.composite layers.residual rounding"
+        "layers.attention layers.composite layers.residual remat rounding"
     ),
     "layers.head": "checks layers.composite",
     "layers": f"{_SINGLE_LAYERS} layers.block layers.head layers.stem",
@@ -125,6 +126,7 @@ KNOW_THEIR_BACKEND = {
     "export",
     "hooks",
     "optimizers",
+    "remat",
     "standardization",
 }
 # And these run inside tf.data, on TensorFlow whatever Keras runs on.

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import gradients, tiny_variant, weighted_sum
+from helpers import BACKEND, gradients, tiny_variant, weighted_sum
 
 import keras_nfnets
 from keras_nfnets.layers import NFBlock, Stem
@@ -79,3 +79,31 @@ def test_saving(remat, tmp_path):
         model.predict_on_batch(inputs),
         rtol=1e-5,
     )
+
+
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="elsewhere it is Keras's own, as it is"
+)
+def test_a_barrier_keeps_xla_from_joining_both_computations():
+    import tensorflow as tf
+
+    x = tf.random.stateless_normal((2, 8, 8, 8), (0, 0))
+
+    def barriers_and_gradients(layer):
+        @tf.function(jit_compile=True)
+        def run(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(tf.square(layer(x)))
+            return tape.gradient(loss, [x, *layer.trainable_variables])
+
+        program = run.experimental_get_compiler_ir(x)(stage="hlo")
+        return program.count(" opt-barrier("), run(x)
+
+    # Whether XLA joins them depends on the device: for a TPU it does, see
+    # `benchmarks/TPU.md`, and for a CPU it does not.
+    none, expected = barriers_and_gradients(block(remat=False))
+    one, actual = barriers_and_gradients(block(remat=True))
+    assert (none, one) == (0, 1)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

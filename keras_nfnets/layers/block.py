@@ -9,6 +9,7 @@ from keras_nfnets.layers.attention import (
 )
 from keras_nfnets.layers.composite import Composite
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
+from keras_nfnets.remat import remat
 from keras_nfnets.rounding import bottleneck_width, whole_multiple
 
 ATTENTIONS = ("se", "eca", None)
@@ -217,7 +218,7 @@ class NFBlock(Composite):
 
     def call(self, inputs, training=False):
         # What is drawn at random stays outside: it must not be drawn again.
-        halves = keras.remat(self.halves) if self.remat else self.halves
+        halves = remat(self.halves) if self.remat else self.halves
         branch, shortcut = halves(inputs)
         return self.drop(branch, training=training) + shortcut
 

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.layers.composite import Composite
+from keras_nfnets.remat import remat
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -81,7 +82,7 @@ class Stem(Composite):
         self.built = True
 
     def call(self, inputs):
-        convolve = keras.remat(self.convolve) if self.remat else self.convolve
+        convolve = remat(self.convolve) if self.remat else self.convolve
         return convolve(inputs)
 
     def convolve(self, inputs):
