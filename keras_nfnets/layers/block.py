@@ -218,7 +218,7 @@ class NFBlock(Composite):
 
     def call(self, inputs, training=False):
         # What is drawn at random stays outside: it must not be drawn again.
-        halves = remat(self.halves) if self.remat else self.halves
+        halves = remat(self.halves, self) if self.remat else self.halves
         branch, shortcut = halves(inputs)
         return self.drop(branch, training=training) + shortcut
 

@@ -82,7 +82,7 @@ class Stem(Composite):
         self.built = True
 
     def call(self, inputs):
-        convolve = remat(self.convolve) if self.remat else self.convolve
+        convolve = remat(self.convolve, self) if self.remat else self.convolve
         return convolve(inputs)
 
     def convolve(self, inputs):
