@@ -82,8 +82,8 @@ def _way(kernel, units):
     """Returns the function to use.
 
     All give the same numbers. For the kernels of NFNet-F0, on 2 CPU cores, both
-    directions took 174 ms on TensorFlow by `_in_closed_form` and 93 ms by
-    `_by_batch_norm`; without oneDNN 202 and 167 ms. The automatic gradient took
+    directions took 178 ms on TensorFlow by `_in_closed_form` and 88 ms by
+    `_by_batch_norm`; without oneDNN 206 and 160 ms. The automatic gradient took
     1.3 of the closed form's; XLA makes as much of it by itself.
     """
     if keras.backend.backend() != "tensorflow":
