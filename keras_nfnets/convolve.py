@@ -8,6 +8,7 @@ TensorFlow's own gradient kernels are slow there as well, and know no groups.
 
 import functools
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -33,15 +34,16 @@ def conv(inputs, kernel, strides, padding, dilation_rate, groups):
         dilation_rate=dilation_rate,
         data_format="channels_last",
     )
-    if groups > 1 and has_onednn():
-        return _onednn_conv(inputs, kernel, strides, padding, dilation_rate)
-    if groups > 1 and not splits_groups():
-        return plain(inputs, kernel)
     dense = plain
     if has_own_gradient(kernel.shape[:2], strides, padding, dilation_rate):
         dense = _conv_with_own_gradient
     if groups == 1:
         return dense(inputs, kernel)
+    way = way_of_groups(keras.backend.standardize_dtype(inputs.dtype))
+    if way == "onednn":
+        return _onednn_conv(inputs, kernel, strides, padding, dilation_rate)
+    if way == "keras":
+        return plain(inputs, kernel)
     parts = _dense_parts(inputs, kernel, groups)
     return ops.concatenate([dense(x, w) for x, w in parts], axis=-1)
 
@@ -95,30 +97,32 @@ def _padded(inputs, kernel, dilation_rate=(1, 1)):
     return ops.pad(inputs, ((0, 0), *sides, (0, 0)))
 
 
-def splits_groups():
-    """Whether groups run as dense convolutions, each of one or more groups.
+def way_of_groups(dtype):
+    """Returns how groups run: `"keras"`, `"onednn"` or `"split"`.
 
-    XLA, through which Keras runs groups on TensorFlow too, is slow at them on
-    a CPU. A prototype, on 2 cores of another machine, took 3.9 s grouped and
-    0.87 s split for a training step of NFNet-F0 (1 to 6 groups of 128) at
-    batch 4 and 192 px. Accelerators have grouped kernels: split took 1.5 to 3
-    times theirs on an H200 (`benchmarks/GPU.md`).
+    The last is as dense convolutions, each of one or more groups. XLA, through
+    which Keras runs groups on TensorFlow too, is slow at them on a CPU. A
+    prototype, on 2 cores of another machine, took 3.9 s grouped and 0.87 s
+    split for a training step of NFNet-F0 (1 to 6 groups of 128) at batch 4 and
+    192 px. Accelerators have grouped kernels: split took 1.2 to 3 times theirs
+    on an H200 (`benchmarks/GPU.md`).
 
     So has oneDNN, whose gradients TensorFlow gives for groups as well. A 3x3 of
     768 channels in 6 groups at 12 px, batch 4, 2 cores, took 11.4 ms split and
     10.7 in its kernels, forward and backward; one of 232 in 29 groups at 24 px
-    6.9 and 2.4. PyTorch's CPU kernels are oneDNN's too.
+    6.9 and 2.4. Not every CPU has kernels for other types than float32, and
+    TensorFlow's own know no gradient of groups. PyTorch's are oneDNN's too.
 
-    NF-RegNets have over a hundred groups of 8, for which TensorFlow has no
-    other gradient but XLA's. Where they are split they share dense
-    convolutions, with zeros between the groups. Five 3x3s as in NF-RegNet-B1
-    (batch 4 at 192 px, 2 cores) took 197 ms forward and backward at a
-    `DENSE_WIDTH` of 32, against 185 at 16 with twice the operations, 233 at 48
-    and 270 at 64.
+    NF-RegNets have over a hundred groups of 8. Where they are split they share
+    dense convolutions, with zeros between the groups. Five 3x3s as in
+    NF-RegNet-B1 (batch 4 at 192 px, 2 cores, without oneDNN) took 197 ms
+    forward and backward at a `DENSE_WIDTH` of 32, against 185 at 16 with twice
+    the operations, 233 at 48 and 270 at 64.
     """
-    if has_onednn():
-        return False
-    return device() in (("tensorflow", "cpu"), ("jax", "cpu"))
+    if dtype == "float32" and has_onednn():
+        return "onednn"
+    on_cpu = device() in (("tensorflow", "cpu"), ("jax", "cpu"))
+    return "split" if on_cpu else "keras"
 
 
 def has_own_gradient(kernel_size, strides, padding, dilation_rate):

@@ -45,10 +45,10 @@ def has_own_kernels():
 
 
 def has_onednn():
-    """Whether the kernels of `has_own_kernels` are those of oneDNN.
+    """Whether the kernels of `has_own_kernels` are those of oneDNN for x86.
 
-    TensorFlow chooses them by itself on x86 CPUs with AVX-512 VNNI or newer,
-    elsewhere where `TF_ENABLE_ONEDNN_OPTS=1` was set before it was imported.
+    TensorFlow chooses them by itself on CPUs with AVX-512 VNNI or newer, on
+    others where `TF_ENABLE_ONEDNN_OPTS=1` was set before it was imported.
     """
     return has_own_kernels() and _onednn_here()
 
@@ -67,9 +67,10 @@ def compiled_by_xla():
 
 @functools.cache
 def _onednn_here():
-    from tensorflow.python.util import _pywrap_util_port
+    from tensorflow.python.util import _pywrap_util_port as port
 
-    return _pywrap_util_port.IsMklEnabled()
+    # Elsewhere its kernels are others, and were not measured.
+    return port.IsX86Available() and port.IsMklEnabled()
 
 
 @functools.cache

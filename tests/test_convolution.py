@@ -118,21 +118,19 @@ def test_config_round_trip(arguments):
 # groups in a block, and one left.
 @pytest.mark.parametrize("groups, width", [(3, 4), (2, 40), (9, 8)])
 @pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize("onednn", [False, True])
-def test_all_ways_of_groups_agree(monkeypatch, strides, groups, width, onednn):
-    if onednn and not has_onednn():
+@pytest.mark.parametrize("way", ["split", "onednn"])
+def test_all_ways_of_groups_agree(monkeypatch, strides, groups, width, way):
+    if way == "onednn" and not has_onednn():
         pytest.skip("TensorFlow does not compute with oneDNN here")
     x = keras.random.normal((2, 9, 7, groups * width), seed=1)
     layer = WSConv2D(groups * 6, 3, strides, "same", groups=groups)
-    monkeypatch.setattr(convolve, "has_onednn", lambda: onednn)
-    monkeypatch.setattr(convolve, "splits_groups", lambda: True)
+    monkeypatch.setattr(convolve, "way_of_groups", lambda dtype: way)
     draw = np.random.default_rng(0).normal(
         size=layer.compute_output_shape(x.shape)
     )
     loss = weighted_sum(draw.astype("float32"))
     fast, d_inputs, d_weights = gradients(layer, to_numpy(x), loss)
-    monkeypatch.setattr(convolve, "has_onednn", lambda: False)
-    monkeypatch.setattr(convolve, "splits_groups", lambda: False)
+    monkeypatch.setattr(convolve, "way_of_groups", lambda dtype: "keras")
     native, expected, d_expected = gradients(layer, to_numpy(x), loss)
     # Sums of up to 360 products, in another order.
     np.testing.assert_allclose(fast, native, atol=1e-5)
@@ -142,14 +140,15 @@ def test_all_ways_of_groups_agree(monkeypatch, strides, groups, width, onednn):
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's own kernels are used")
-def test_groups_split_on_a_cpu_without_onednn():
-    assert convolve.splits_groups() != has_onednn()
+def test_way_of_groups_on_a_cpu():
+    expected = "onednn" if has_onednn() else "split"
+    assert convolve.way_of_groups("float32") == expected
+    assert convolve.way_of_groups("float16") == "split"
 
 
 def test_groups_stay_whole_in_a_program_for_another_device():
     with tracing_for("tpu"):
-        assert not convolve.splits_groups()
-        assert not has_onednn()
+        assert convolve.way_of_groups("float32") == "keras"
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's CPU")
