@@ -52,9 +52,13 @@ def _onednn_conv(inputs, kernel, strides, padding, dilation_rate):
     """TensorFlow's operation itself: Keras would call XLA for groups."""
     import tensorflow as tf
 
-    return tf.nn.conv2d(
+    outputs = tf.nn.conv2d(
         inputs, kernel, strides, padding.upper(), dilations=dilation_rate
     )
+    # Changes nothing, but stands between the convolution and its bias. Where a
+    # SavedModel is served without oneDNN, TensorFlow would join the two to an
+    # operation that knows no groups.
+    return tf.ensure_shape(outputs, outputs.shape)
 
 
 def _dense_parts(inputs, kernel, groups):
