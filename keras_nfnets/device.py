@@ -1,7 +1,7 @@
 """Which backend, and which kind of device, operations are chosen for.
 
 Keras does not say. What runs fast on one is slow on another, or is not there
-at all, so `convolve` and `standardization` ask here.
+at all, so `convolve`, `standardization` and `remat` ask here.
 """
 
 import contextlib

@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -148,33 +144,6 @@ def test_way_of_groups_on_a_cpu():
     expected = "onednn" if has_onednn() else "split"
     assert convolve.way_of_groups("float32") == expected
     assert convolve.way_of_groups("float16") == "split"
-
-
-SERVE = """
-import sys
-import numpy as np, tensorflow as tf
-path, x, expected = sys.argv[1:]
-model = tf.saved_model.load(path)
-outputs = model.serve(np.load(x))
-np.testing.assert_allclose(outputs, np.load(expected), rtol=1e-5, atol=1e-5)
-"""
-
-
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="its SavedModel")
-def test_groups_are_served_where_there_is_no_onednn(tmp_path):
-    inputs = keras.Input((8, 8, 6))
-    layer = WSConv2D(12, 3, padding="same", groups=3, bias_initializer="ones")
-    model = keras.Model(inputs, layer(inputs))
-    x = np.random.default_rng(0).normal(size=(2, 8, 8, 6)).astype("float32")
-    model.export(tmp_path / "model", verbose=False)
-    np.save(tmp_path / "x.npy", x)
-    np.save(tmp_path / "y.npy", model.predict(x, verbose=0))
-    files = [tmp_path / name for name in ("model", "x.npy", "y.npy")]
-    subprocess.run(
-        [sys.executable, "-c", SERVE, *files],
-        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"},
-        check=True,
-    )
 
 
 def test_groups_stay_whole_in_a_program_for_another_device():

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from keras_nfnets import NFNet
 from keras_nfnets.data import normalize
 from keras_nfnets.export import export_saved_model
+from keras_nfnets.layers import WSConv2D
 from keras_nfnets.variants import Variant
 
 TINY = Variant(
@@ -58,6 +60,28 @@ def test_saved_model_needs_tensorflow_alone(tmp_path, model):
     np.testing.assert_allclose(np.load(outputs), expected, atol=1e-5)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["saved_model", "x.npy", "y.npy"]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only it may use oneDNN"
+)
+def test_groups_are_served_where_there_is_no_onednn(tmp_path):
+    inputs = keras.Input((8, 8, 6))
+    layer = WSConv2D(12, 3, padding="same", groups=3, bias_initializer="ones")
+    model = keras.Model(inputs, layer(inputs))
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 6)).astype("float32")
+    files = [tmp_path / name for name in ("model", "x.npy", "y.npy")]
+    model.export(files[0], verbose=False)
+    np.save(files[1], x)
+    subprocess.run(
+        [sys.executable, "-c", PREDICT, *files],
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"},
+        check=True,
+    )
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(
+        np.load(files[2]), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 @writes_saved_models
