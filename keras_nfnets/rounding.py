@@ -1,5 +1,7 @@
 """How many channels: the roundings of the papers and of timm."""
 
+import math
+
 
 def bottleneck_width(channels, expansion, group_width, divisor=1):
     """Returns a bottleneck's width and its number of groups.
@@ -51,3 +53,9 @@ def whole_multiple(width, divisor=1, smallest_share=0.9):
         return max(1, int(width))
     rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
     return rounded if rounded >= smallest_share * width else rounded + divisor
+
+
+def eca_kernel_size(channels):
+    """Returns the kernel size of `EfficientChannelAttention` by default."""
+    size = int(abs(math.log2(channels) + 1) / 2)
+    return max(3, size if size % 2 else size + 1)

@@ -9,7 +9,9 @@ import numpy as np
 import keras_nfnets
 from keras_nfnets.rounding import whole_multiple
 
-FILES = pathlib.Path(__file__).parent / "reference"
+TESTS = pathlib.Path(__file__).parent
+ROOT = TESTS.parent
+FILES = TESTS / "reference"
 BACKEND = keras.backend.backend()
 
 

@@ -5,12 +5,11 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND
+from helpers import BACKEND, ROOT, TESTS
 
 from keras_nfnets import recipes
 from keras_nfnets.data import augmentation
@@ -106,13 +105,12 @@ OTHERS = [
 @pytest.mark.skipif(not OTHERS, reason="needs a second backend")
 @pytest.mark.skipif(BACKEND == "jax", reason="TensorFlow's run asks JAX")
 def test_same_on_another_backend():
-    here = Path(__file__).parent
     result = subprocess.run(
         [sys.executable, "-c", f"import {__name__} as t; print(t.digest())"],
         env={
             **os.environ,
             "KERAS_BACKEND": OTHERS[0],
-            "PYTHONPATH": f"{here.parent}:{here}",
+            "PYTHONPATH": f"{ROOT}:{TESTS}",
         },
         capture_output=True,
         text=True,

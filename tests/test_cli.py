@@ -4,12 +4,11 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND, to_numpy, without_speed
+from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
 from small_runs import small_table
 
 from keras_nfnets import cli, runner
@@ -377,11 +376,10 @@ def wait_for(condition, process, seconds=120):
 def test_ctrl_c_leaves_a_model_that_loads(tmp_path):
     """A signal, as the terminal sends it, to a process of its own."""
     run = Run(tmp_path / "run")
-    here = Path(__file__).parent
     arguments = (*TRAIN, "--epochs", "100000", "--out", str(run.path))
     process = subprocess.Popen(
-        [sys.executable, str(here / "small_runs.py"), *arguments],
-        env={**os.environ, "PYTHONPATH": f"{here.parent}:{here}"},
+        [sys.executable, str(TESTS / "small_runs.py"), *arguments],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,15 +1,13 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from helpers import FILES
 
 from keras_nfnets import VARIANTS, NFNet
 from keras_nfnets.complexity import complexity
 
-REFERENCE = json.loads(
-    (Path(__file__).parent / "reference" / "param_counts.json").read_text()
-)
+REFERENCE = json.loads((FILES / "param_counts.json").read_text())
 ODD = replace(
     VARIANTS["nfnet_pico"],
     depths=(1, 2),

@@ -2,22 +2,19 @@
 
 import json
 import os
-import pathlib
 import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from helpers import BACKEND, to_numpy
+from helpers import BACKEND, ROOT, TESTS, to_numpy
 
 from keras_nfnets import distribution
 from keras_nfnets.distribution import Devices
 from keras_nfnets.runs import Run
 
 pytest.importorskip("tensorflow")
-HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parent
 
 pytestmark = pytest.mark.skipif(
     BACKEND == "torch", reason="Keras has no data parallelism on PyTorch"
@@ -26,9 +23,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def result():
-    path = os.pathsep.join([str(ROOT), str(HERE), *sys.path])
+    path = os.pathsep.join([str(ROOT), str(TESTS), *sys.path])
     run = subprocess.run(
-        [sys.executable, HERE / "scripts" / "replicas.py"],
+        [sys.executable, TESTS / "scripts" / "replicas.py"],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -79,7 +76,7 @@ def start_training(run, devices=1, **variables):
     flags = f"--xla_force_host_platform_device_count={devices}"
     options = ["--recipe", "plain", "--variant", "tiny", "--out", str(run.path)]
     return subprocess.Popen(
-        [sys.executable, str(HERE / "small_runs.py"), "train", *options],
+        [sys.executable, str(TESTS / "small_runs.py"), "train", *options],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),

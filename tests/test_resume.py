@@ -6,11 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import BACKEND, to_numpy, without_speed
+from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
 
 from keras_nfnets import cli
 from keras_nfnets.runs import Run
@@ -28,7 +27,6 @@ pytestmark = [
     ),
 ]
 
-HERE = Path(__file__).parent
 # CONTRIBUTING.md tells how to set another number.
 KILLS = int(os.environ.get(ASKED, 1))
 EPOCHS = 12 + 12 * KILLS
@@ -40,11 +38,11 @@ class Process:
     def __init__(self, run, *arguments):
         self.run = run
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "small_runs.py"), "train"]
+            [sys.executable, str(TESTS / "small_runs.py"), "train"]
             + ["--out", str(run.path), *map(str, arguments)],
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path]),
+                "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -3,20 +3,18 @@
 import importlib.util
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
-from helpers import BACKEND, FILES
+from helpers import BACKEND, FILES, ROOT, TESTS
 
-HERE = pathlib.Path(__file__).parent
 BACKENDS = ["tensorflow", "jax", "torch"]
 
 
 def _run(script, *arguments, backend=BACKEND):
-    path = os.pathsep.join([str(HERE.parent), str(HERE)])
+    path = os.pathsep.join([str(ROOT), str(TESTS)])
     run = subprocess.run(
-        [sys.executable, HERE / "scripts" / script, *map(str, arguments)],
+        [sys.executable, TESTS / "scripts" / script, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,

@@ -2,14 +2,13 @@
 
 import importlib.util
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
-from helpers import BACKEND
+from helpers import BACKEND, ROOT
 
-TOOLS = pathlib.Path(__file__).parents[1] / "tools"
+TOOLS = ROOT / "tools"
 TOOL = TOOLS / "tpu_compile.py"
 
 

@@ -14,6 +14,7 @@ import safetensors.numpy
 from helpers import (
     BACKEND,
     FILES,
+    ROOT,
     Reference,
     assert_outputs,
     evaluate,
@@ -25,7 +26,6 @@ from keras_nfnets import VARIANTS, haiku_files, weight_files
 from keras_nfnets.weights import collect, timm_slots
 
 PUBLISHED = FILES / "weights" / "published_format_full.npz"
-ROOT = FILES.parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Channel attention."""
 
-import math
-
 import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
 from keras_nfnets.initializers import FanInNormal
+from keras_nfnets.rounding import eca_kernel_size
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -184,9 +183,3 @@ class EfficientChannelAttention(keras.layers.Layer):
         config = super().get_config()
         config.update(kernel_size=self.kernel_size, scale=self.scale)
         return config
-
-
-def eca_kernel_size(channels):
-    """Returns the kernel size of `EfficientChannelAttention` by default."""
-    size = int(abs(math.log2(channels) + 1) / 2)
-    return max(3, size if size % 2 else size + 1)
