@@ -3,7 +3,6 @@
 from keras_nfnets import activations as activations
 from keras_nfnets import agc as agc
 from keras_nfnets import callbacks as callbacks
-from keras_nfnets import complexity as complexity
 from keras_nfnets import data as data
 from keras_nfnets import distribution as distribution
 from keras_nfnets import export as export
@@ -24,10 +23,11 @@ from keras_nfnets.imagenet import decode_predictions as decode_predictions
 from keras_nfnets.imagenet import evaluation_crop as evaluation_crop
 from keras_nfnets.imagenet import preprocess_input as preprocess_input
 from keras_nfnets.models import NFNet as NFNet
-from keras_nfnets.plan import feature_strides as feature_strides
 from keras_nfnets.sam import SAM as SAM
 from keras_nfnets.training import AGCModel as AGCModel
-from keras_nfnets.variants import VARIANTS as VARIANTS
-from keras_nfnets.variants import Variant as Variant
+from keras_nfnets.variants import complexity as complexity
+from keras_nfnets.variants.plan import feature_strides as feature_strides
+from keras_nfnets.variants.table import VARIANTS as VARIANTS
+from keras_nfnets.variants.table import Variant as Variant
 
 __version__ = "0.1.0"

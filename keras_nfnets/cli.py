@@ -11,7 +11,6 @@ from rich.table import Table
 
 from keras_nfnets import runner
 from keras_nfnets.checkpoints import Terminated
-from keras_nfnets.complexity import complexity
 from keras_nfnets.data import (
     draw_grid,
     open_source,
@@ -22,7 +21,8 @@ from keras_nfnets.export import export_saved_model
 from keras_nfnets.inference import RunClassifier, VariantClassifier
 from keras_nfnets.runs import Run
 from keras_nfnets.settings import OPTIONS, from_options
-from keras_nfnets.variants import VARIANTS
+from keras_nfnets.variants.complexity import complexity
+from keras_nfnets.variants.table import VARIANTS
 
 # Exit statuses: 1 if some image could not be read, 2 for a request that cannot
 # be met, 75 if it pays to try again (after SIGTERM; sysexits.h calls it

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
-from keras_nfnets.plan import resolve_variant
+from keras_nfnets.variants.plan import resolve_variant
 
 
 def preprocess_input(x, variant="nfnet_f0"):

@@ -7,14 +7,14 @@ from keras_nfnets.checks import check_rate
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.head import Head
 from keras_nfnets.layers.stem import Stem
-from keras_nfnets.plan import (
+from keras_nfnets.published import fetch
+from keras_nfnets.training import AGCModel
+from keras_nfnets.variants.plan import (
     MIN_SIZE,
     block_arguments,
     resolve_variant,
     settings,
 )
-from keras_nfnets.published import fetch
-from keras_nfnets.training import AGCModel
 
 
 def NFNet(

@@ -11,8 +11,8 @@ from keras_nfnets.checks import (
 )
 from keras_nfnets.losses import Crossentropy
 from keras_nfnets.optimizers import SGD, WarmupCosine
-from keras_nfnets.plan import MIN_SIZE
 from keras_nfnets.sam import SAM
+from keras_nfnets.variants.plan import MIN_SIZE
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from keras_nfnets.checks import near_matches
 from keras_nfnets.recipe import Recipe as Recipe
-from keras_nfnets.variants import VARIANTS
+from keras_nfnets.variants.table import VARIANTS
 
 
 def _rows(base, columns, rows):

@@ -10,9 +10,9 @@ from pathlib import Path
 import safetensors.numpy
 
 from keras_nfnets import haiku_files, keras_files
-from keras_nfnets.complexity import complexity
 from keras_nfnets.files import check_is_file, replacing
-from keras_nfnets.variants import VARIANTS
+from keras_nfnets.variants.complexity import complexity
+from keras_nfnets.variants.table import VARIANTS
 from keras_nfnets.weights import assign, collect, haiku_slots, timm_slots
 
 # What a model may do without, by the papers' names and by timm's.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import keras_nfnets
-from keras_nfnets.rounding import whole_multiple
+from keras_nfnets.variants.rounding import whole_multiple
 
 TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent

@@ -13,7 +13,7 @@ import pytest
 from keras_nfnets import cli, runner
 from keras_nfnets.data import digits, from_arrays
 from keras_nfnets.recipes import RECIPES, Recipe
-from keras_nfnets.variants import VARIANTS, Variant
+from keras_nfnets.variants.table import VARIANTS, Variant
 
 TINY = Variant(
     depths=(2,),

@@ -11,7 +11,7 @@ from keras_nfnets import NFNet
 from keras_nfnets.data import normalize
 from keras_nfnets.export import export_saved_model
 from keras_nfnets.layers import WSConv2D
-from keras_nfnets.variants import Variant
+from keras_nfnets.variants.table import Variant
 
 TINY = Variant(
     depths=(1,),

@@ -33,30 +33,42 @@ LEVEL = {
 }
 # TRANSITION: where the modules that have no room yet will stand.
 WILL_STAND_IN = {
-    "plan": "variants",
-    "rounding": "variants",
-    "complexity": "variants",
-    **dict.fromkeys(
-        "activations initializers convolve standardization remat "
-        "device".split(),
-        "layers",
-    ),
-    **dict.fromkeys(
-        "agc agc_report units sam hooks ascent optimizers losses "
-        "distribution".split(),
-        "training",
-    ),
-    **dict.fromkeys(
-        "weight_files haiku_files keras_files published".split(), "weights"
-    ),
+    "activations": "layers",
+    "initializers": "layers",
+    "convolve": "layers",
+    "standardization": "layers",
+    "remat": "layers",
+    "device": "layers",
+    "agc": "training",
+    "agc_report": "training",
+    "units": "training",
+    "sam": "training",
+    "hooks": "training",
+    "ascent": "training",
+    "optimizers": "training",
+    "losses": "training",
+    "distribution": "training",
+    "training": "training",
+    "weights": "weights",
+    "weight_files": "weights",
+    "haiku_files": "weights",
+    "keras_files": "weights",
+    "published": "weights",
     "recipe": "recipes",
+    "recipes": "recipes",
+    "monitors": "callbacks",
+    "models": "models",
     "imagenet": "models",
+    "export": "export",
     "folding": "export",
-    **dict.fromkeys(
-        "settings runner checkpoints monitors curves inference".split(), "runs"
-    ),
+    "settings": "runs",
+    "runs": "runs",
+    "runner": "runs",
+    "checkpoints": "runs",
+    "curves": "runs",
+    "inference": "runs",
+    "callbacks": "runs",
 }
-WILL_STAND_IN["callbacks"] = "runs"
 # END OF TRANSITION
 
 BACKENDS = {"tensorflow", "jax", "torch"}

@@ -17,7 +17,7 @@ from helpers import (
 )
 
 import keras_nfnets
-from keras_nfnets.plan import block_arguments
+from keras_nfnets.variants.plan import block_arguments
 from keras_nfnets.weights import assign, haiku_slots
 
 MODELS = [

@@ -7,7 +7,7 @@ import pytest
 from helpers import Reference, assert_outputs, variant_of_timm
 
 import keras_nfnets
-from keras_nfnets.plan import block_arguments
+from keras_nfnets.variants.plan import block_arguments
 from keras_nfnets.weights import (
     assign,
     collect,

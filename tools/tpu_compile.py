@@ -175,7 +175,7 @@ def _build(options):
     import keras
 
     import keras_nfnets
-    from keras_nfnets.plan import resolve_variant
+    from keras_nfnets.variants.plan import resolve_variant
 
     variant, name = resolve_variant(options.variant)
     if options.size is None:

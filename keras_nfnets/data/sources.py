@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_nfnets.variants import VARIANTS
+from keras_nfnets.variants.table import VARIANTS
 
 # Of photographs, unless they are measured: ImageNet's.
 PHOTO_MEAN = VARIANTS["nfnet_f0"].pixel_mean

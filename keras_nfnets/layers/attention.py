@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_nfnets.checks import check_positive
 from keras_nfnets.initializers import FanInNormal
-from keras_nfnets.rounding import eca_kernel_size
+from keras_nfnets.variants.rounding import eca_kernel_size
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")

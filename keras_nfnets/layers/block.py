@@ -10,7 +10,7 @@ from keras_nfnets.layers.attention import (
 from keras_nfnets.layers.composite import Composite
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
 from keras_nfnets.remat import remat
-from keras_nfnets.rounding import bottleneck_width, whole_multiple
+from keras_nfnets.variants.rounding import bottleneck_width, whole_multiple
 
 ATTENTIONS = ("se", "eca", None)
 SHORTCUTS = ("pool", "stride")

@@ -5,7 +5,7 @@ import pytest
 from helpers import FILES
 
 from keras_nfnets import VARIANTS, NFNet
-from keras_nfnets.complexity import complexity
+from keras_nfnets.variants.complexity import complexity
 
 REFERENCE = json.loads((FILES / "param_counts.json").read_text())
 ODD = replace(

@@ -6,8 +6,12 @@ Nothing is built, so that NFNet-F7 takes no longer than the small one.
 import dataclasses
 
 from keras_nfnets.checks import check_positive
-from keras_nfnets.plan import MIN_SIZE, block_arguments, resolve_variant
-from keras_nfnets.rounding import (
+from keras_nfnets.variants.plan import (
+    MIN_SIZE,
+    block_arguments,
+    resolve_variant,
+)
+from keras_nfnets.variants.rounding import (
     bottleneck_width,
     eca_kernel_size,
     whole_multiple,

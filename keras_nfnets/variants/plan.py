@@ -3,7 +3,7 @@
 import math
 
 from keras_nfnets.checks import near_matches
-from keras_nfnets.variants import VARIANTS, Variant
+from keras_nfnets.variants.table import VARIANTS, Variant
 
 # Stem and stages of every network halve the image five times.
 MIN_SIZE = 32

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from keras_nfnets.rounding import whole_multiple
+from keras_nfnets.variants.rounding import whole_multiple
 
 
 @dataclass(frozen=True)

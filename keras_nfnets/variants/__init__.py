@@ -1,0 +1,1 @@
+"""The networks as data: a table, what its rows come to, and what they cost."""
