@@ -15,7 +15,7 @@ import jax
 import tables
 from jax import numpy as jnp
 
-from keras_nfnets import convolve
+from keras_nfnets.layers import convolve
 
 # Batch, pixels, channels, groups: the 3x3s of NFNet-F0 at 192 px, then as
 # narrow as those of timm's light variants and of NF-RegNets.

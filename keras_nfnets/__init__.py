@@ -1,6 +1,5 @@
 """Normalizer-free networks for Keras 3."""
 
-from keras_nfnets import activations as activations
 from keras_nfnets import agc as agc
 from keras_nfnets import callbacks as callbacks
 from keras_nfnets import data as data
@@ -8,7 +7,6 @@ from keras_nfnets import distribution as distribution
 from keras_nfnets import export as export
 from keras_nfnets import haiku_files as haiku_files
 from keras_nfnets import imagenet as imagenet
-from keras_nfnets import initializers as initializers
 from keras_nfnets import layers as layers
 from keras_nfnets import losses as losses
 from keras_nfnets import monitors as monitors
@@ -22,6 +20,8 @@ from keras_nfnets.agc import AGC as AGC
 from keras_nfnets.imagenet import decode_predictions as decode_predictions
 from keras_nfnets.imagenet import evaluation_crop as evaluation_crop
 from keras_nfnets.imagenet import preprocess_input as preprocess_input
+from keras_nfnets.layers import activations as activations
+from keras_nfnets.layers import initializers as initializers
 from keras_nfnets.models import NFNet as NFNet
 from keras_nfnets.sam import SAM as SAM
 from keras_nfnets.training import AGCModel as AGCModel

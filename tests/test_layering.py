@@ -33,12 +33,6 @@ LEVEL = {
 }
 # TRANSITION: where the modules that have no room yet will stand.
 WILL_STAND_IN = {
-    "activations": "layers",
-    "initializers": "layers",
-    "convolve": "layers",
-    "standardization": "layers",
-    "remat": "layers",
-    "device": "layers",
     "agc": "training",
     "agc_report": "training",
     "units": "training",
@@ -75,14 +69,14 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
 KNOW_THEIR_BACKEND = {
     "ascent",
-    "convolve",
-    "device",
+    "layers.convolve",
+    "layers.device",
     "distribution",
     "export",
     "hooks",
     "optimizers",
-    "remat",
-    "standardization",
+    "layers.remat",
+    "layers.standardization",
 }
 # And these run inside tf.data, on TensorFlow whatever Keras runs on.
 KNOW_THEIR_BACKEND |= {

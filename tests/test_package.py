@@ -11,7 +11,6 @@ import pytest
 
 import keras_nfnets
 from keras_nfnets import (
-    activations,
     agc,
     callbacks,
     data,
@@ -30,6 +29,7 @@ from keras_nfnets import (
     weight_files,
     weights,
 )
+from keras_nfnets.layers import activations
 
 ROOT = Path(__file__).parent.parent
 MODULES = (

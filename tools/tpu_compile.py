@@ -204,7 +204,7 @@ def _build(options):
 def _program(model, options, devices, batch):
     import jax
 
-    from keras_nfnets.device import tracing_for
+    from keras_nfnets.layers.device import tracing_for
 
     try:
         with tracing_for("tpu"):

@@ -12,8 +12,8 @@ import numpy as np
 from keras import ops
 
 from keras_nfnets import layers
-from keras_nfnets.activations import GAMMA, get
 from keras_nfnets.folding.scaled import Scaled, array
+from keras_nfnets.layers.activations import GAMMA, get
 
 CONVOLUTIONS = {
     layers.WSConv1D: keras.layers.Conv1D,

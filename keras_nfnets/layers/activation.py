@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_nfnets.activations import scaled
+from keras_nfnets.layers.activations import scaled
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")

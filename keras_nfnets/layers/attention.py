@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
-from keras_nfnets.initializers import FanInNormal
+from keras_nfnets.layers.initializers import FanInNormal
 from keras_nfnets.variants.rounding import eca_kernel_size
 
 

@@ -8,8 +8,8 @@ from keras_nfnets.layers.attention import (
     SqueezeExcite,
 )
 from keras_nfnets.layers.composite import Composite
+from keras_nfnets.layers.remat import remat
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
-from keras_nfnets.remat import remat
 from keras_nfnets.variants.rounding import bottleneck_width, whole_multiple
 
 ATTENTIONS = ("se", "eca", None)

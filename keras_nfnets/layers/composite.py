@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_nfnets.activations import GAMMA
 from keras_nfnets.layers.activation import VPActivation
+from keras_nfnets.layers.activations import GAMMA
 from keras_nfnets.layers.convolution import WSConv2D
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_nfnets.convolve import conv
+from keras_nfnets.layers.convolve import conv
 from keras_nfnets.layers.standardized import StandardizedConv
 
 

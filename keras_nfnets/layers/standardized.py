@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
-from keras_nfnets.initializers import FanInNormal
-from keras_nfnets.standardization import EPSILON_RULES, standardize
+from keras_nfnets.layers.initializers import FanInNormal
+from keras_nfnets.layers.standardization import EPSILON_RULES, standardize
 
 DEFAULTS = dict(
     use_gain=True,

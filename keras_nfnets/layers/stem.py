@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.layers.composite import Composite
-from keras_nfnets.remat import remat
+from keras_nfnets.layers.remat import remat
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")

@@ -25,8 +25,9 @@ import tensorflow as tf  # noqa: E402 (reads images on every backend)
 from helpers import tiny_variant  # noqa: E402
 
 import keras_nfnets  # noqa: E402
-from keras_nfnets import device, distribution, hooks  # noqa: E402
+from keras_nfnets import distribution, hooks  # noqa: E402
 from keras_nfnets.data import from_arrays, train_batches  # noqa: E402
+from keras_nfnets.layers import device  # noqa: E402
 from keras_nfnets.recipes import Recipe  # noqa: E402
 
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import functools
 
 import keras
 
-from keras_nfnets.device import compiled_by_xla
+from keras_nfnets.layers.device import compiled_by_xla
 
 
 def remat(function, layer):

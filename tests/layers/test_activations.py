@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from helpers import Reference, assert_outputs, gradients, weighted_sum
 
-from keras_nfnets import activations, layers
+from keras_nfnets import layers
+from keras_nfnets.layers import activations
 
 REFERENCE = Reference("activations")
 

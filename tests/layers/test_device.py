@@ -6,7 +6,7 @@ import sys
 import pytest
 from helpers import BACKEND
 
-from keras_nfnets import device
+from keras_nfnets.layers import device
 
 only_tensorflow = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="asks TensorFlow"

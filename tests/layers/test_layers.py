@@ -12,7 +12,8 @@ from helpers import (
     weighted_sum,
 )
 
-from keras_nfnets import activations, layers
+from keras_nfnets import layers
+from keras_nfnets.layers import activations
 
 REFERENCE = Reference("blocks")
 

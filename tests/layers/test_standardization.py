@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import BACKEND, assert_gradients, assert_outputs
 
-from keras_nfnets import standardization
+from keras_nfnets.layers import standardization
 
 EPSILON = 1e-4
 only_tensorflow = pytest.mark.skipif(

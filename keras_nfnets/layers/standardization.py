@@ -9,7 +9,7 @@ import math
 import keras
 from keras import ops
 
-from keras_nfnets.device import has_own_kernels
+from keras_nfnets.layers.device import has_own_kernels
 
 EPSILON_RULES = ("floor", "add")
 # Variances: one that counts as infinite, and one as nothing but is no zero.

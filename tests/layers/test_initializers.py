@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from helpers import to_numpy
 
-from keras_nfnets.initializers import PART, FanInNormal
 from keras_nfnets.layers import WSConv2D
+from keras_nfnets.layers.initializers import PART, FanInNormal
 
 stats = pytest.importorskip("scipy.stats")
 SHAPE = (3, 3, 64, 128)  # more than one part

@@ -11,9 +11,8 @@ from helpers import (
     weighted_sum,
 )
 
-from keras_nfnets import convolve
-from keras_nfnets.device import has_onednn, tracing_for
-from keras_nfnets.layers import WSConv2D
+from keras_nfnets.layers import WSConv2D, convolve
+from keras_nfnets.layers.device import has_onednn, tracing_for
 
 REFERENCE = Reference("wsconv")
 

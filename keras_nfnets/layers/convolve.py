@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_nfnets.device import device, has_onednn
+from keras_nfnets.layers.device import device, has_onednn
 
 # Channels of a dense convolution that narrow groups share.
 DENSE_WIDTH = 32
