@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 import keras_nfnets
 from keras_nfnets.data import digits, normalize
 from keras_nfnets.files import replacing
-from keras_nfnets.optimizers import SGD, WarmupCosine
 from keras_nfnets.recipes import RECIPES
+from keras_nfnets.training.optimizers import SGD, WarmupCosine
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 SEEDS, EPOCHS, WARMUP_EPOCHS, SIZE = 3, 12, 2, 16

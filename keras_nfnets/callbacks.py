@@ -7,8 +7,8 @@ import signal
 import keras
 
 from keras_nfnets.checkpoints import Terminated, restore_metrics
-from keras_nfnets.distribution import alone
 from keras_nfnets.files import replacing
+from keras_nfnets.training.distribution import alone
 
 
 class History(keras.callbacks.Callback):

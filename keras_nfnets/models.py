@@ -8,7 +8,7 @@ from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.head import Head
 from keras_nfnets.layers.stem import Stem
 from keras_nfnets.published import fetch
-from keras_nfnets.training import AGCModel
+from keras_nfnets.training.model import AGCModel
 from keras_nfnets.variants.plan import (
     MIN_SIZE,
     block_arguments,

@@ -4,7 +4,7 @@ import time
 
 import keras
 
-from keras_nfnets.agc_report import is_detail
+from keras_nfnets.training.agc_report import is_detail
 
 
 class Progress(keras.callbacks.Callback):

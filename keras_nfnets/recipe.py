@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, replace
 
-from keras_nfnets.agc import AGC
 from keras_nfnets.checks import (
     check_not_negative,
     check_positive,
     check_rate,
     check_whole,
 )
-from keras_nfnets.losses import Crossentropy
-from keras_nfnets.optimizers import SGD, WarmupCosine
-from keras_nfnets.sam import SAM
+from keras_nfnets.training.agc import AGC
+from keras_nfnets.training.losses import Crossentropy
+from keras_nfnets.training.optimizers import SGD, WarmupCosine
+from keras_nfnets.training.sam import SAM
 from keras_nfnets.variants.plan import MIN_SIZE
 
 

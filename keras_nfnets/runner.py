@@ -5,7 +5,6 @@ import dataclasses
 
 import keras
 
-from keras_nfnets import distribution
 from keras_nfnets.callbacks import (
     AveragedWeights,
     Checkpoint,
@@ -24,6 +23,7 @@ from keras_nfnets.extras import require
 from keras_nfnets.models import NFNet
 from keras_nfnets.monitors import Progress, ShortBar
 from keras_nfnets.settings import PRECISIONS
+from keras_nfnets.training import distribution
 
 
 def train(run, settings, overwrite=False, resume=False):

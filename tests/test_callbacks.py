@@ -12,8 +12,8 @@ from keras_nfnets.callbacks import (
     Signals,
 )
 from keras_nfnets.checkpoints import Terminated
-from keras_nfnets.optimizers import SGD
 from keras_nfnets.runs import Run
+from keras_nfnets.training.optimizers import SGD
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from keras_nfnets.checkpoints import (
     random_states,
     restore_metrics,
 )
-from keras_nfnets.optimizers import SGD
+from keras_nfnets.training.optimizers import SGD
 
 
 @pytest.fixture

@@ -33,16 +33,6 @@ LEVEL = {
 }
 # TRANSITION: where the modules that have no room yet will stand.
 WILL_STAND_IN = {
-    "agc": "training",
-    "agc_report": "training",
-    "units": "training",
-    "sam": "training",
-    "hooks": "training",
-    "ascent": "training",
-    "optimizers": "training",
-    "losses": "training",
-    "distribution": "training",
-    "training": "training",
     "weights": "weights",
     "weight_files": "weights",
     "haiku_files": "weights",
@@ -68,13 +58,13 @@ WILL_STAND_IN = {
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
 KNOW_THEIR_BACKEND = {
-    "ascent",
+    "training.ascent",
     "layers.convolve",
     "layers.device",
-    "distribution",
+    "training.distribution",
     "export",
-    "hooks",
-    "optimizers",
+    "training.hooks",
+    "training.optimizers",
     "layers.remat",
     "layers.standardization",
 }

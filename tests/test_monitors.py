@@ -6,9 +6,10 @@ import pytest
 from helpers import BACKEND, tiny_variant, to_numpy
 
 import keras_nfnets
-from keras_nfnets import agc_report, monitors
-from keras_nfnets.agc import unitwise_norm
+from keras_nfnets import monitors
 from keras_nfnets.monitors import Progress, ShortBar, _duration
+from keras_nfnets.training import agc_report
+from keras_nfnets.training.agc import unitwise_norm
 
 X = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
 Y = np.arange(8) % 3

@@ -11,25 +11,21 @@ import pytest
 
 import keras_nfnets
 from keras_nfnets import (
-    agc,
     callbacks,
     data,
-    distribution,
     export,
     extras,
     haiku_files,
     imagenet,
     layers,
-    losses,
     monitors,
-    optimizers,
     published,
     recipes,
-    sam,
     weight_files,
     weights,
 )
 from keras_nfnets.layers import activations
+from keras_nfnets.training import agc, distribution, losses, optimizers, sam
 
 ROOT = Path(__file__).parent.parent
 MODULES = (

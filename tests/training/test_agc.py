@@ -4,7 +4,7 @@ import pytest
 from helpers import BACKEND, Reference, to_numpy
 
 import keras_nfnets
-from keras_nfnets import agc, units
+from keras_nfnets.training import agc, units
 
 REFERENCE = Reference("agc")
 # Clipping by 0 is refused here; the papers' code divides by it.

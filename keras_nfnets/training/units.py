@@ -5,7 +5,7 @@ import re
 import keras
 from keras.src.models.functional import Functional
 
-from keras_nfnets.agc import axes_of_shape, is_vector
+from keras_nfnets.training.agc import axes_of_shape, is_vector
 
 # Which axes of a kernel feed one output unit follows from the layer that owns
 # it: a Conv1D kernel and a multi-head kernel share a rank and not a unit. Each

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from helpers import to_numpy
 
-from keras_nfnets.losses import Crossentropy
+from keras_nfnets.training.losses import Crossentropy
 
 
 def probabilities(*shape):

@@ -12,8 +12,8 @@ import threading
 import keras
 from keras import ops
 
-from keras_nfnets.hooks import inner_optimizer, replaced
-from keras_nfnets.sam import ascent, first_share
+from keras_nfnets.training.hooks import inner_optimizer, replaced
+from keras_nfnets.training.sam import ascent, first_share
 
 
 def check_optimizer(optimizer):

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from helpers import Reference, to_numpy
 
-from keras_nfnets import agc
-from keras_nfnets.optimizers import SGD, WarmupCosine
+from keras_nfnets.training import agc
+from keras_nfnets.training.optimizers import SGD, WarmupCosine
 
 OPTIM = Reference("optim")
 SCHEDULES = Reference("schedules")

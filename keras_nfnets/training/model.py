@@ -15,12 +15,12 @@ from keras import ops
 # What `keras.Model(inputs, outputs)` is; Keras does not export it.
 from keras.src.models.functional import Functional
 
-from keras_nfnets import agc_report
-from keras_nfnets.agc import AGC, clip_units
-from keras_nfnets.ascent import at_ascent, check_optimizer
-from keras_nfnets.hooks import after_sum
-from keras_nfnets.sam import SAM
-from keras_nfnets.units import units_of_model
+from keras_nfnets.training import agc_report
+from keras_nfnets.training.agc import AGC, clip_units
+from keras_nfnets.training.ascent import at_ascent, check_optimizer
+from keras_nfnets.training.hooks import after_sum
+from keras_nfnets.training.sam import SAM
+from keras_nfnets.training.units import units_of_model
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")

@@ -10,8 +10,8 @@ import math
 import keras
 from keras import ops
 
-from keras_nfnets.agc_report import Units
 from keras_nfnets.checks import check_positive
+from keras_nfnets.training.agc_report import Units
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from helpers import BACKEND, ROOT, TESTS, to_numpy
 
-from keras_nfnets import distribution
-from keras_nfnets.distribution import Devices
 from keras_nfnets.runs import Run
+from keras_nfnets.training import distribution
+from keras_nfnets.training.distribution import Devices
 
 pytest.importorskip("tensorflow")
 

@@ -6,8 +6,8 @@ import pytest
 from helpers import BACKEND, to_numpy
 
 import keras_nfnets
-from keras_nfnets import sam
-from keras_nfnets.optimizers import SGD
+from keras_nfnets.training import sam
+from keras_nfnets.training.optimizers import SGD
 
 CLIPPING = 0.3  # clips some units of the tests' steps, not all
 
