@@ -3,14 +3,10 @@
 from keras_nfnets import callbacks as callbacks
 from keras_nfnets import data as data
 from keras_nfnets import export as export
-from keras_nfnets import haiku_files as haiku_files
 from keras_nfnets import imagenet as imagenet
 from keras_nfnets import layers as layers
 from keras_nfnets import monitors as monitors
-from keras_nfnets import published as published
 from keras_nfnets import recipes as recipes
-from keras_nfnets import weight_files as weight_files
-from keras_nfnets import weights as weights
 from keras_nfnets.imagenet import decode_predictions as decode_predictions
 from keras_nfnets.imagenet import evaluation_crop as evaluation_crop
 from keras_nfnets.imagenet import preprocess_input as preprocess_input
@@ -29,5 +25,9 @@ from keras_nfnets.variants import complexity as complexity
 from keras_nfnets.variants.plan import feature_strides as feature_strides
 from keras_nfnets.variants.table import VARIANTS as VARIANTS
 from keras_nfnets.variants.table import Variant as Variant
+from keras_nfnets.weights import files as weight_files
+from keras_nfnets.weights import haiku as haiku_files
+from keras_nfnets.weights import names as weights
+from keras_nfnets.weights import published as published
 
 __version__ = "0.1.0"

@@ -4,7 +4,6 @@ import functools
 
 import keras
 
-from keras_nfnets import weight_files
 from keras_nfnets.data import normalize, read_image
 from keras_nfnets.imagenet import (
     decode_predictions,
@@ -13,8 +12,9 @@ from keras_nfnets.imagenet import (
     resize_and_crop,
 )
 from keras_nfnets.models import NFNet
-from keras_nfnets.published import fetch
 from keras_nfnets.runs import Run
+from keras_nfnets.weights import files as weight_files
+from keras_nfnets.weights.published import fetch
 
 
 class RunClassifier:

@@ -2,12 +2,10 @@
 
 import keras
 
-from keras_nfnets import weight_files
 from keras_nfnets.checks import check_rate
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.head import Head
 from keras_nfnets.layers.stem import Stem
-from keras_nfnets.published import fetch
 from keras_nfnets.training.model import AGCModel
 from keras_nfnets.variants.plan import (
     MIN_SIZE,
@@ -15,6 +13,8 @@ from keras_nfnets.variants.plan import (
     resolve_variant,
     settings,
 )
+from keras_nfnets.weights import files as weight_files
+from keras_nfnets.weights.published import fetch
 
 
 def NFNet(

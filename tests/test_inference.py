@@ -8,7 +8,8 @@ import pytest
 from helpers import BACKEND, tiny_variant
 
 import keras_nfnets
-from keras_nfnets import VARIANTS, cli, weight_files
+from keras_nfnets import VARIANTS, cli
+from keras_nfnets.weights import files as weight_files
 
 pytest.importorskip("PIL")
 pytestmark = pytest.mark.skipif(

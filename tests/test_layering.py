@@ -33,11 +33,6 @@ LEVEL = {
 }
 # TRANSITION: where the modules that have no room yet will stand.
 WILL_STAND_IN = {
-    "weights": "weights",
-    "weight_files": "weights",
-    "haiku_files": "weights",
-    "keras_files": "weights",
-    "published": "weights",
     "recipe": "recipes",
     "recipes": "recipes",
     "monitors": "callbacks",

@@ -18,7 +18,7 @@ from helpers import (
 
 import keras_nfnets
 from keras_nfnets.variants.plan import block_arguments
-from keras_nfnets.weights import assign, haiku_slots
+from keras_nfnets.weights.names import assign, haiku_slots
 
 MODELS = [
     "nfnet_plain",

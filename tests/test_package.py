@@ -15,17 +15,17 @@ from keras_nfnets import (
     data,
     export,
     extras,
-    haiku_files,
     imagenet,
     layers,
     monitors,
-    published,
     recipes,
-    weight_files,
-    weights,
 )
 from keras_nfnets.layers import activations
 from keras_nfnets.training import agc, distribution, losses, optimizers, sam
+from keras_nfnets.weights import files as weight_files
+from keras_nfnets.weights import haiku as haiku_files
+from keras_nfnets.weights import names as weights
+from keras_nfnets.weights import published
 
 ROOT = Path(__file__).parent.parent
 MODULES = (

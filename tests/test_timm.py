@@ -8,7 +8,7 @@ from helpers import Reference, assert_outputs, variant_of_timm
 
 import keras_nfnets
 from keras_nfnets.variants.plan import block_arguments
-from keras_nfnets.weights import (
+from keras_nfnets.weights.names import (
     assign,
     collect,
     haiku_slots,

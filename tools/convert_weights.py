@@ -22,8 +22,9 @@ from rich.console import Console  # noqa: E402 (the backend comes first)
 from rich.table import Table  # noqa: E402
 
 import keras_nfnets  # noqa: E402
-from keras_nfnets import keras_files, weight_files  # noqa: E402
 from keras_nfnets.files import check_is_file, replacing  # noqa: E402
+from keras_nfnets.weights import files as weight_files  # noqa: E402
+from keras_nfnets.weights import keras as keras_files  # noqa: E402
 
 ENDINGS = {
     "keras": keras_files.ENDINGS,

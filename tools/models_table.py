@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from keras_nfnets import VARIANTS  # noqa: E402 (the backend comes first)
-from keras_nfnets.published import SOURCES  # noqa: E402
 from keras_nfnets.variants.complexity import complexity  # noqa: E402
+from keras_nfnets.weights.published import SOURCES  # noqa: E402
 
 BEGIN, END = "<!-- models: begin -->\n", "<!-- models: end -->"
 

@@ -28,10 +28,7 @@ import keras_nfnets  # noqa: E402
 from keras_nfnets.data import from_arrays, train_batches  # noqa: E402
 from keras_nfnets.layers import device  # noqa: E402
 from keras_nfnets.recipes import Recipe  # noqa: E402
-from keras_nfnets.training import (
-    distribution,  # noqa: E402
-    hooks,  # noqa: E402
-)
+from keras_nfnets.training import distribution, hooks  # noqa: E402
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 32, 32, 3)).astype("float32")

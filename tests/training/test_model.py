@@ -14,7 +14,7 @@ from helpers import (
 import keras_nfnets
 from keras_nfnets.training import agc, hooks
 from keras_nfnets.training.optimizers import SGD, WarmupCosine
-from keras_nfnets.weights import assign, haiku_slots
+from keras_nfnets.weights.names import assign, haiku_slots
 
 CLIPPING = 0.01
 

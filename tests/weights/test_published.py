@@ -14,7 +14,8 @@ from helpers import BACKEND, FILES, Reference, assert_outputs, evaluate
 from helpers import variant_of as variant_of_papers
 
 import keras_nfnets
-from keras_nfnets import VARIANTS, published
+from keras_nfnets import VARIANTS
+from keras_nfnets.weights import published
 
 FILE = (FILES / "weights" / "published_format_full.npz").read_bytes()
 MD5 = hashlib.md5(FILE).hexdigest()

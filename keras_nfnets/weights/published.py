@@ -12,7 +12,7 @@ from pathlib import Path
 
 import keras
 
-from keras_nfnets.weight_files import read, write_arrays
+from keras_nfnets.weights.files import read, write_arrays
 
 # Of a server's silence, in seconds, after which it is given up.
 TIMEOUT = 60

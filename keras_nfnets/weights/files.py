@@ -9,11 +9,12 @@ from pathlib import Path
 
 import safetensors.numpy
 
-from keras_nfnets import haiku_files, keras_files
 from keras_nfnets.files import check_is_file, replacing
 from keras_nfnets.variants.complexity import complexity
 from keras_nfnets.variants.table import VARIANTS
-from keras_nfnets.weights import assign, collect, haiku_slots, timm_slots
+from keras_nfnets.weights import haiku as haiku_files
+from keras_nfnets.weights import keras as keras_files
+from keras_nfnets.weights.names import assign, collect, haiku_slots, timm_slots
 
 # What a model may do without, by the papers' names and by timm's.
 _CLASSIFIER = r"^[^/]+/~/linear::[wb]$|^head\.fc\."

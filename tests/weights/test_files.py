@@ -22,8 +22,10 @@ from helpers import (
 )
 
 import keras_nfnets
-from keras_nfnets import VARIANTS, haiku_files, weight_files
-from keras_nfnets.weights import collect, timm_slots
+from keras_nfnets import VARIANTS
+from keras_nfnets.weights import files as weight_files
+from keras_nfnets.weights import haiku as haiku_files
+from keras_nfnets.weights.names import collect, timm_slots
 
 PUBLISHED = FILES / "weights" / "published_format_full.npz"
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import BACKEND, FILES, Reference
 
-from keras_nfnets import haiku_files
+from keras_nfnets.weights import haiku as haiku_files
 
 pytestmark = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="NumPy alone: one backend is enough"

@@ -1,0 +1,1 @@
+"""Weights in files: reading, writing, fetching, and what belongs where."""
