@@ -4,7 +4,7 @@ import dataclasses
 
 from keras_nfnets import recipes
 from keras_nfnets.checks import check_whole
-from keras_nfnets.recipe import Recipe
+from keras_nfnets.recipes.recipe import Recipe
 
 # What `--precision` can name: how Keras calls it. Weights, standardization,
 # AGC's norms, the classifier's softmax and the loss are float32 in all.

@@ -33,8 +33,6 @@ LEVEL = {
 }
 # TRANSITION: where the modules that have no room yet will stand.
 WILL_STAND_IN = {
-    "recipe": "recipes",
-    "recipes": "recipes",
     "monitors": "callbacks",
     "models": "models",
     "imagenet": "models",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from keras_nfnets.checks import near_matches
-from keras_nfnets.recipe import Recipe as Recipe
+from keras_nfnets.recipes.recipe import Recipe
 from keras_nfnets.variants.table import VARIANTS
 
 

@@ -1,0 +1,5 @@
+"""The settings that the papers train with, as data."""
+
+from keras_nfnets.recipes.recipe import Recipe as Recipe
+from keras_nfnets.recipes.table import RECIPES as RECIPES
+from keras_nfnets.recipes.table import get as get
