@@ -3,16 +3,18 @@
 from keras_nfnets import callbacks as callbacks
 from keras_nfnets import data as data
 from keras_nfnets import export as export
-from keras_nfnets import imagenet as imagenet
 from keras_nfnets import layers as layers
 from keras_nfnets import monitors as monitors
 from keras_nfnets import recipes as recipes
-from keras_nfnets.imagenet import decode_predictions as decode_predictions
-from keras_nfnets.imagenet import evaluation_crop as evaluation_crop
-from keras_nfnets.imagenet import preprocess_input as preprocess_input
 from keras_nfnets.layers import activations as activations
 from keras_nfnets.layers import initializers as initializers
-from keras_nfnets.models import NFNet as NFNet
+from keras_nfnets.models import imagenet as imagenet
+from keras_nfnets.models.imagenet import (
+    decode_predictions as decode_predictions,
+)
+from keras_nfnets.models.imagenet import evaluation_crop as evaluation_crop
+from keras_nfnets.models.imagenet import preprocess_input as preprocess_input
+from keras_nfnets.models.nfnet import NFNet as NFNet
 from keras_nfnets.training import agc as agc
 from keras_nfnets.training import distribution as distribution
 from keras_nfnets.training import losses as losses

@@ -5,13 +5,13 @@ import functools
 import keras
 
 from keras_nfnets.data import normalize, read_image
-from keras_nfnets.imagenet import (
+from keras_nfnets.models.imagenet import (
     decode_predictions,
     evaluation_crop,
     preprocess_input,
     resize_and_crop,
 )
-from keras_nfnets.models import NFNet
+from keras_nfnets.models.nfnet import NFNet
 from keras_nfnets.runs import Run
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights.published import fetch

@@ -20,7 +20,7 @@ from keras_nfnets.data import (
     train_batches,
 )
 from keras_nfnets.extras import require
-from keras_nfnets.models import NFNet
+from keras_nfnets.models.nfnet import NFNet
 from keras_nfnets.monitors import Progress, ShortBar
 from keras_nfnets.settings import PRECISIONS
 from keras_nfnets.training import distribution

@@ -14,7 +14,7 @@ from small_runs import small_table
 from keras_nfnets import cli, runner
 from keras_nfnets.callbacks import Checkpoint
 from keras_nfnets.data import digits
-from keras_nfnets.imagenet import resize_and_crop
+from keras_nfnets.models.imagenet import resize_and_crop
 from keras_nfnets.runs import Run
 
 for module in ("matplotlib", "PIL", "sklearn", "tensorflow"):

@@ -33,9 +33,6 @@ LEVEL = {
 }
 # TRANSITION: where the modules that have no room yet will stand.
 WILL_STAND_IN = {
-    "monitors": "callbacks",
-    "models": "models",
-    "imagenet": "models",
     "export": "export",
     "folding": "export",
     "settings": "runs",
@@ -45,6 +42,7 @@ WILL_STAND_IN = {
     "curves": "runs",
     "inference": "runs",
     "callbacks": "runs",
+    "monitors": "callbacks",
 }
 # END OF TRANSITION
 

@@ -15,12 +15,12 @@ from keras_nfnets import (
     data,
     export,
     extras,
-    imagenet,
     layers,
     monitors,
     recipes,
 )
 from keras_nfnets.layers import activations
+from keras_nfnets.models import imagenet
 from keras_nfnets.training import agc, distribution, losses, optimizers, sam
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights import haiku as haiku_files
