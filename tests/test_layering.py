@@ -33,8 +33,6 @@ LEVEL = {
 }
 # TRANSITION: where the modules that have no room yet will stand.
 WILL_STAND_IN = {
-    "export": "export",
-    "folding": "export",
     "settings": "runs",
     "runs": "runs",
     "runner": "runs",
@@ -53,7 +51,7 @@ KNOW_THEIR_BACKEND = {
     "layers.convolve",
     "layers.device",
     "training.distribution",
-    "export",
+    "export.saved_model",
     "training.hooks",
     "training.optimizers",
     "layers.remat",

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_nfnets.folding.composite import RULES
-from keras_nfnets.folding.single import FUNCTIONS
+from keras_nfnets.export.folding.composite import RULES
+from keras_nfnets.export.folding.single import FUNCTIONS
 
 # Stock layers whose first weight takes up what their inputs are multiplied by.
 LINEAR = (

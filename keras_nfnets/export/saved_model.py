@@ -3,10 +3,9 @@
 import keras
 import numpy as np
 
-from keras_nfnets import folding
+from keras_nfnets.export import folding
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
-from keras_nfnets.folding import fold as fold
 
 
 def export_saved_model(

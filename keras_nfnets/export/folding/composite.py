@@ -6,9 +6,9 @@ import keras
 from keras import ops
 
 from keras_nfnets import layers
-from keras_nfnets.folding import single
-from keras_nfnets.folding.scaled import Scaled, array
-from keras_nfnets.folding.single import (
+from keras_nfnets.export.folding import single
+from keras_nfnets.export.folding.scaled import Scaled, array
+from keras_nfnets.export.folding.single import (
     convolution,
     dense,
     efficient_channel_attention,

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_nfnets import layers
-from keras_nfnets.folding.scaled import Scaled, array
+from keras_nfnets.export.folding.scaled import Scaled, array
 from keras_nfnets.layers.activations import GAMMA, get
 
 CONVOLUTIONS = {

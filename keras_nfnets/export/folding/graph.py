@@ -3,9 +3,9 @@
 import keras
 from keras import tree
 
-from keras_nfnets.folding import single
-from keras_nfnets.folding.composite import RULES
-from keras_nfnets.folding.known import (
+from keras_nfnets.export.folding import single
+from keras_nfnets.export.folding.composite import RULES
+from keras_nfnets.export.folding.known import (
     LINEAR,
     is_functional,
     is_stock,
@@ -13,7 +13,7 @@ from keras_nfnets.folding.known import (
     our_function,
     unknown,
 )
-from keras_nfnets.folding.scaled import Maker, Scaled, unique
+from keras_nfnets.export.folding.scaled import Maker, Scaled, unique
 
 # Stock layers that do nothing at inference.
 VANISHING = (

@@ -1,0 +1,6 @@
+"""Models without this package: of stock layers, or without Keras."""
+
+from keras_nfnets.export.folding import fold as fold
+from keras_nfnets.export.saved_model import (
+    export_saved_model as export_saved_model,
+)

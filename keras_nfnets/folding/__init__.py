@@ -1,4 +1,0 @@
-"""A model for inference, of stock Keras layers alone."""
-
-from keras_nfnets.folding.graph import fold as fold
-from keras_nfnets.folding.known import is_functional as is_functional
