@@ -4,8 +4,8 @@ from keras_nfnets import callbacks as callbacks
 from keras_nfnets import data as data
 from keras_nfnets import export as export
 from keras_nfnets import layers as layers
-from keras_nfnets import monitors as monitors
 from keras_nfnets import recipes as recipes
+from keras_nfnets.callbacks import progress as monitors
 from keras_nfnets.layers import activations as activations
 from keras_nfnets.layers import initializers as initializers
 from keras_nfnets.models import imagenet as imagenet

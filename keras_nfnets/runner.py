@@ -7,11 +7,9 @@ import keras
 
 from keras_nfnets.callbacks import (
     AveragedWeights,
-    Checkpoint,
     FiniteLoss,
-    History,
-    ResumedMetrics,
-    Signals,
+    Progress,
+    ShortBar,
 )
 from keras_nfnets.data import (
     SkippedImages,
@@ -21,7 +19,12 @@ from keras_nfnets.data import (
 )
 from keras_nfnets.extras import require
 from keras_nfnets.models.nfnet import NFNet
-from keras_nfnets.monitors import Progress, ShortBar
+from keras_nfnets.run_callbacks import (
+    Checkpoint,
+    History,
+    ResumedMetrics,
+    Signals,
+)
 from keras_nfnets.settings import PRECISIONS
 from keras_nfnets.training import distribution
 

@@ -4,14 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_nfnets.callbacks import (
-    AveragedWeights,
-    Checkpoint,
-    FiniteLoss,
-    History,
-    Signals,
-)
+from keras_nfnets.callbacks import AveragedWeights, FiniteLoss
 from keras_nfnets.checkpoints import Terminated
+from keras_nfnets.run_callbacks import Checkpoint, History, Signals
 from keras_nfnets.runs import Run
 from keras_nfnets.training.optimizers import SGD
 

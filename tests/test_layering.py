@@ -39,8 +39,7 @@ WILL_STAND_IN = {
     "checkpoints": "runs",
     "curves": "runs",
     "inference": "runs",
-    "callbacks": "runs",
-    "monitors": "callbacks",
+    "run_callbacks": "runs",
 }
 # END OF TRANSITION
 

@@ -6,8 +6,8 @@ import pytest
 from helpers import BACKEND, tiny_variant, to_numpy
 
 import keras_nfnets
-from keras_nfnets import monitors
-from keras_nfnets.monitors import Progress, ShortBar, _duration
+from keras_nfnets.callbacks import progress as monitors
+from keras_nfnets.callbacks.progress import Progress, ShortBar, _duration
 from keras_nfnets.training import agc_report
 from keras_nfnets.training.agc import unitwise_norm
 

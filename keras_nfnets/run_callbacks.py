@@ -42,29 +42,6 @@ class History(keras.callbacks.Callback):
         self.run.write_history(self.rows)
 
 
-class FiniteLoss(keras.callbacks.Callback):
-    """Ends a run whose loss is not a number, before anything of it is kept.
-
-    `keras.callbacks.TerminateOnNaN` ends `fit` as if it had been done.
-
-    Raises:
-        ValueError: If an epoch's mean loss is NaN or infinite.
-
-    Example:
-
-    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.FiniteLoss()])
-    """
-
-    def on_epoch_end(self, epoch, logs=None):
-        loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            raise ValueError(
-                "The loss must stay finite; a lower `learning_rate`, or a "
-                "lower `clipping` of AGC, may keep it so. "
-                f"Received: loss={loss} in epoch {epoch + 1}"
-            )
-
-
 class Checkpoint(keras.callbacks.Callback):
     """Keeps the best model of a run, and what the run can go on from.
 
@@ -154,33 +131,6 @@ class Checkpoint(keras.callbacks.Callback):
             if is_best and self.writes:
                 with alone(), replacing(self.run.model) as best:
                     self.model.save(best)
-
-
-class AveragedWeights(keras.callbacks.SwapEMAWeights):
-    """Has a model evaluated with the averages of its weights.
-
-    Keras's own does the same. On TensorFlow it swaps by adding and
-    subtracting, which rounds: the weights that training goes on with are not
-    the ones it left. This one is exact. As a context it swaps for something
-    else than an evaluation.
-
-    Example:
-
-    >>> averages = keras_nfnets.callbacks.AveragedWeights()
-    >>> model.fit(x, y, validation_data=(x, y), callbacks=[averages])
-    """
-
-    def __init__(self):
-        super().__init__()
-
-    def __enter__(self):
-        self.on_test_begin()
-
-    def __exit__(self, *_):
-        self.on_test_end()
-
-    def _tf_swap_variables(self, optimizer):
-        self._backend_swap_variables(optimizer)
 
 
 class ResumedMetrics(keras.callbacks.Callback):

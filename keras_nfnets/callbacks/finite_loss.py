@@ -1,0 +1,28 @@
+"""A run ends where its loss is no number any more."""
+
+import math
+
+import keras
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a run whose loss is not a number, before anything of it is kept.
+
+    `keras.callbacks.TerminateOnNaN` ends `fit` as if it had been done.
+
+    Raises:
+        ValueError: If an epoch's mean loss is NaN or infinite.
+
+    Example:
+
+    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.FiniteLoss()])
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise ValueError(
+                "The loss must stay finite; a lower `learning_rate`, or a "
+                "lower `clipping` of AGC, may keep it so. "
+                f"Received: loss={loss} in epoch {epoch + 1}"
+            )
