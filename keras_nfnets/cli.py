@@ -9,8 +9,6 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
-from keras_nfnets import runner
-from keras_nfnets.checkpoints import Terminated
 from keras_nfnets.data import (
     draw_grid,
     open_source,
@@ -18,9 +16,11 @@ from keras_nfnets.data import (
     train_batches,
 )
 from keras_nfnets.export import export_saved_model
-from keras_nfnets.inference import RunClassifier, VariantClassifier
-from keras_nfnets.runs import Run
-from keras_nfnets.settings import OPTIONS, from_options
+from keras_nfnets.runs import runner
+from keras_nfnets.runs.checkpoints import Terminated
+from keras_nfnets.runs.folder import Run
+from keras_nfnets.runs.inference import RunClassifier, VariantClassifier
+from keras_nfnets.runs.settings import OPTIONS, from_options
 from keras_nfnets.variants.complexity import complexity
 from keras_nfnets.variants.table import VARIANTS
 

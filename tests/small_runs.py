@@ -10,9 +10,10 @@ import sys
 
 import pytest
 
-from keras_nfnets import cli, runner
+from keras_nfnets import cli
 from keras_nfnets.data import digits, from_arrays
 from keras_nfnets.recipes import RECIPES, Recipe
+from keras_nfnets.runs import runner
 from keras_nfnets.variants.table import VARIANTS, Variant
 
 TINY = Variant(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from keras_nfnets.callbacks import AveragedWeights, FiniteLoss
-from keras_nfnets.checkpoints import Terminated
-from keras_nfnets.run_callbacks import Checkpoint, History, Signals
-from keras_nfnets.runs import Run
+from keras_nfnets.runs.callbacks import Checkpoint, History, Signals
+from keras_nfnets.runs.checkpoints import Terminated
+from keras_nfnets.runs.folder import Run
 from keras_nfnets.training.optimizers import SGD
 
 

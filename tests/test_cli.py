@@ -11,11 +11,12 @@ import pytest
 from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
 from small_runs import small_table
 
-from keras_nfnets import cli, runner
+from keras_nfnets import cli
 from keras_nfnets.data import digits
 from keras_nfnets.models.imagenet import resize_and_crop
-from keras_nfnets.run_callbacks import Checkpoint
-from keras_nfnets.runs import Run
+from keras_nfnets.runs import runner
+from keras_nfnets.runs.callbacks import Checkpoint
+from keras_nfnets.runs.folder import Run
 
 for module in ("matplotlib", "PIL", "sklearn", "tensorflow"):
     pytest.importorskip(module)

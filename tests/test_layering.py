@@ -31,18 +31,6 @@ LEVEL = {
     for level, line in enumerate(ROOMS.split("\n"))
     for room in line.split()
 }
-# TRANSITION: where the modules that have no room yet will stand.
-WILL_STAND_IN = {
-    "settings": "runs",
-    "runs": "runs",
-    "runner": "runs",
-    "checkpoints": "runs",
-    "curves": "runs",
-    "inference": "runs",
-    "run_callbacks": "runs",
-}
-# END OF TRANSITION
-
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
 KNOW_THEIR_BACKEND = {
@@ -122,8 +110,7 @@ def packages(nodes):
 
 
 def level(name):
-    room = name.split(".")[0]
-    return LEVEL[WILL_STAND_IN.get(room, room)]
+    return LEVEL[name.split(".")[0]]
 
 
 def own_imports(name):

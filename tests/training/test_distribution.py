@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import BACKEND, ROOT, TESTS, to_numpy
 
-from keras_nfnets.runs import Run
+from keras_nfnets.runs.folder import Run
 from keras_nfnets.training import distribution
 from keras_nfnets.training.distribution import Devices
 

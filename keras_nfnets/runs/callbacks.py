@@ -6,7 +6,7 @@ import signal
 
 import keras
 
-from keras_nfnets.checkpoints import Terminated, restore_metrics
+from keras_nfnets.runs.checkpoints import Terminated, restore_metrics
 from keras_nfnets.files import replacing
 from keras_nfnets.training.distribution import alone
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_nfnets.checkpoints import Checkpoints
-from keras_nfnets.curves import draw_curves
+from keras_nfnets.runs.checkpoints import Checkpoints
+from keras_nfnets.runs.curves import draw_curves
 from keras_nfnets.files import replacing
-from keras_nfnets.settings import Settings
+from keras_nfnets.runs.settings import Settings
 
 
 class Run:

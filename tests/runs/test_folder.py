@@ -3,8 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from keras_nfnets.runs import Run
-from keras_nfnets.settings import from_options
+from keras_nfnets.runs.folder import Run
+from keras_nfnets.runs.settings import from_options
 
 ROWS = [
     dict(epoch=1, loss=2.5, accuracy=0.25, agc_clipped=0.5, val_loss=2.0),

@@ -19,13 +19,13 @@ from keras_nfnets.data import (
 )
 from keras_nfnets.extras import require
 from keras_nfnets.models.nfnet import NFNet
-from keras_nfnets.run_callbacks import (
+from keras_nfnets.runs.callbacks import (
     Checkpoint,
     History,
     ResumedMetrics,
     Signals,
 )
-from keras_nfnets.settings import PRECISIONS
+from keras_nfnets.runs.settings import PRECISIONS
 from keras_nfnets.training import distribution
 
 

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from keras_nfnets import recipes
-from keras_nfnets.settings import OPTIONS, Settings, from_options
+from keras_nfnets.runs.settings import OPTIONS, Settings, from_options
 
 
 def test_recipe_alone_is_the_papers_run():

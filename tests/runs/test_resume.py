@@ -12,7 +12,7 @@ import pytest
 from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
 
 from keras_nfnets import cli
-from keras_nfnets.runs import Run
+from keras_nfnets.runs.folder import Run
 
 for module in ("matplotlib", "PIL", "sklearn", "tensorflow"):
     pytest.importorskip(module)

@@ -12,7 +12,7 @@ from keras_nfnets.models.imagenet import (
     resize_and_crop,
 )
 from keras_nfnets.models.nfnet import NFNet
-from keras_nfnets.runs import Run
+from keras_nfnets.runs.folder import Run
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights.published import fetch
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import BACKEND, to_numpy
 
-from keras_nfnets.checkpoints import (
+from keras_nfnets.runs.checkpoints import (
     Checkpoints,
     random_states,
     restore_metrics,
