@@ -1,35 +1,55 @@
 """Normalizer-free networks for Keras 3."""
 
-from keras_nfnets import callbacks as callbacks
-from keras_nfnets import data as data
-from keras_nfnets import export as export
-from keras_nfnets import layers as layers
-from keras_nfnets import recipes as recipes
-from keras_nfnets.callbacks import progress as monitors
-from keras_nfnets.layers import activations as activations
-from keras_nfnets.layers import initializers as initializers
-from keras_nfnets.models import imagenet as imagenet
-from keras_nfnets.models.imagenet import (
-    decode_predictions as decode_predictions,
-)
-from keras_nfnets.models.imagenet import evaluation_crop as evaluation_crop
-from keras_nfnets.models.imagenet import preprocess_input as preprocess_input
-from keras_nfnets.models.nfnet import NFNet as NFNet
-from keras_nfnets.training import agc as agc
-from keras_nfnets.training import distribution as distribution
-from keras_nfnets.training import losses as losses
-from keras_nfnets.training import optimizers as optimizers
-from keras_nfnets.training import sam as sam
-from keras_nfnets.training.agc import AGC as AGC
-from keras_nfnets.training.model import AGCModel as AGCModel
-from keras_nfnets.training.sam import SAM as SAM
-from keras_nfnets.variants import complexity as complexity
-from keras_nfnets.variants.plan import feature_strides as feature_strides
-from keras_nfnets.variants.table import VARIANTS as VARIANTS
-from keras_nfnets.variants.table import Variant as Variant
-from keras_nfnets.weights import files as weight_files
-from keras_nfnets.weights import haiku as haiku_files
-from keras_nfnets.weights import names as weights
-from keras_nfnets.weights import published as published
+import importlib
+import pathlib
+import sys
+import typing
+
+from keras_nfnets.checks import near_matches
 
 __version__ = "0.1.0"
+
+if typing.TYPE_CHECKING:
+    from keras_nfnets.surface import *  # noqa: F403
+    from keras_nfnets.surface import __all__ as __all__
+
+
+def _load():
+    """Brings the public names here."""
+    surface = importlib.import_module("keras_nfnets.surface")
+    names = {name: getattr(surface, name) for name in surface.__all__}
+    globals().update(names, __all__=[*names, "__version__"])
+
+
+def __dir__():
+    return sorted(__getattr__("__all__"))
+
+
+if not typing.TYPE_CHECKING:  # it would make every name a valid one
+
+    def __getattr__(name):
+        if name == "__all__" or not name.startswith("__"):
+            if "__all__" not in globals():
+                _load()
+            if name in globals():
+                return globals()[name]
+        known = globals().get("__all__", ())
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}. "
+            f"{near_matches(name, known)}".rstrip()
+        )
+
+
+def _is_command_line():
+    """Whether this process is `keras-nfnets` or `python -m keras_nfnets`."""
+    program = (*sys.argv, "")[0]
+    return pathlib.PurePath(program).stem == "keras-nfnets" or (
+        program == "-m" and " -m keras_nfnets" in " ".join(sys.orig_argv)
+    )
+
+
+# Keras has to know every class that a file may hold, so all names come at
+# once. Only the command line waits: it answers `--help` without Keras, which
+# takes seconds to import.
+if not (typing.TYPE_CHECKING or _is_command_line()):
+    _load()

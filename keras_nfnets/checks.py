@@ -2,6 +2,7 @@
 
 import difflib
 import numbers
+import sys
 
 
 def check_positive(**arguments):
@@ -43,5 +44,16 @@ def check_rate(**arguments):
 
 def near_matches(name, names):
     """Returns "Did you mean ...? " of the names that look alike, or ""."""
-    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.7)
+    lower = {known.lower(): known for known in names}
+    near = [
+        lower[match]
+        for match in difflib.get_close_matches(
+            str(name).lower(), lower, n=3, cutoff=0.7
+        )
+    ]
     return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+def complain(message):
+    """Prints one line of the command line's on the standard error."""
+    print("keras-nfnets:", " ".join(message.split()), file=sys.stderr)

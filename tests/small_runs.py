@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from keras_nfnets import cli
+from keras_nfnets.cli import commands
 from keras_nfnets.data import digits, from_arrays
 from keras_nfnets.recipes import RECIPES, Recipe
 from keras_nfnets.runs import runner
@@ -67,9 +68,10 @@ def few_digits(name="digits"):
 def small_table():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, "tiny", TINY)
+        patch.setitem(VARIANTS, "plain", TINY)
         patch.setitem(RECIPES, "tiny", RECIPE)
         patch.setitem(RECIPES, "plain", PLAIN)
-        for module in (cli, runner):
+        for module in (commands, runner):
             opened = module.open_source
 
             def open_source(name, *args, opened=opened, **kwargs):

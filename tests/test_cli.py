@@ -12,6 +12,7 @@ from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
 from small_runs import small_table
 
 from keras_nfnets import cli
+from keras_nfnets.cli import commands
 from keras_nfnets.data import digits
 from keras_nfnets.models.imagenet import resize_and_crop
 from keras_nfnets.runs import runner
@@ -189,7 +190,7 @@ def test_predict_with_bad_files_only(finished, command, tmp_path):
 def test_export_writes_the_best_model(finished, command, patch):
     calls = []
     patch.setattr(
-        cli,
+        commands,
         "export_saved_model",
         lambda *args, **kwargs: calls.append((*args, kwargs)),
     )
@@ -287,7 +288,7 @@ def test_run_that_fails_at_once_leaves_nothing(by, refused, tmp_path, patch):
         errors = pytest.importorskip("tensorflow").errors
         raise errors.ResourceExhaustedError(None, None, "too bad")
 
-    patch.setattr("keras_nfnets.runner.train_batches", fail)
+    patch.setattr("keras_nfnets.runs.runner.train_batches", fail)
     assert "error: too bad" in refused(*TRAIN, "--out", tmp_path / "run")
     assert names(tmp_path) == set()
 

@@ -10,45 +10,21 @@ import keras
 import pytest
 
 import keras_nfnets
-from keras_nfnets import (
-    callbacks,
-    data,
-    export,
-    extras,
-    layers,
-    monitors,
-    recipes,
-)
-from keras_nfnets.layers import activations
-from keras_nfnets.models import imagenet
-from keras_nfnets.training import agc, distribution, losses, optimizers, sam
-from keras_nfnets.weights import files as weight_files
-from keras_nfnets.weights import haiku as haiku_files
-from keras_nfnets.weights import names as weights
-from keras_nfnets.weights import published
+from keras_nfnets import layers
 
 ROOT = Path(__file__).parent.parent
-MODULES = (
+# All that a user may touch, held against what is there.
+PUBLIC = """
+    AGC AGCModel NFNet SAM VARIANTS Variant __version__ activations agc
+    callbacks complexity data decode_predictions distribution evaluation_crop
+    export feature_strides haiku_files imagenet initializers layers list_models
+    losses monitors optimizers preprocess_input published recipes runs sam
+    weight_files weights
+""".split()
+MODULES = [
     keras_nfnets,
-    activations,
-    agc,
-    callbacks,
-    data,
-    distribution,
-    export,
-    extras,
-    haiku_files,
-    imagenet,
-    layers,
-    losses,
-    monitors,
-    optimizers,
-    published,
-    recipes,
-    sam,
-    weight_files,
-    weights,
-)
+    *filter(inspect.ismodule, (getattr(keras_nfnets, n) for n in PUBLIC)),
+]
 
 
 def surface():
@@ -72,10 +48,34 @@ LAYERS = {n: v for n, v in vars(layers).items() if inspect.isclass(v)}
 
 
 def takes_arguments(value):
+    if issubclass(value, Exception):
+        return False
     return any(
         name not in ("self", "args", "kwargs")
         for name in inspect.signature(value).parameters
     )
+
+
+def test_surface_is_this_and_nothing_else():
+    assert dir(keras_nfnets) == sorted(PUBLIC) == sorted(keras_nfnets.__all__)
+
+
+def test_rooms_list_their_names():
+    """What a room's `__all__` lists is what its imports hand on."""
+    rooms = [m for m in MODULES[1:] if hasattr(m, "__path__")]
+    for room in rooms:
+        own = {
+            name
+            for name, value in vars(room).items()
+            if not name.startswith("_") and not inspect.ismodule(value)
+        }
+        assert set(room.__all__) == own, room.__name__
+
+
+def test_unknown_name_gets_a_near_match():
+    message = "no attribute 'NFNets'. Did you mean 'NFNet'"
+    with pytest.raises(AttributeError, match=message):
+        _ = keras_nfnets.NFNets
 
 
 @pytest.mark.parametrize("name", SURFACE)
@@ -117,6 +117,51 @@ def test_version_is_a_literal_that_the_changelog_has():
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert f'\n__version__ = "{keras_nfnets.__version__}"\n' in source
     assert f"## [{keras_nfnets.__version__}]" in changes
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("list", 0),
+        ("train --help", 0),
+        ("summary nfnet_f0", 0),
+        ("train --out nowhere --precision half", 2),
+        ("train --out nowhere --variant nfnet_f00", 2),
+    ],
+)
+def test_command_line_answers_without_keras(command, status):
+    program = [sys.executable, "-X", "importtime", "-m", "keras_nfnets"]
+    result = subprocess.run(
+        [*program, *command.split()], capture_output=True, text=True, cwd=ROOT
+    )
+    assert result.returncode == status
+    imported = re.findall(r"\| +([\w.]+)$", result.stderr, re.M)
+    assert "keras_nfnets.cli" in imported
+    assert not {"keras", "tensorflow", "jax", "torch"} & set(imported)
+
+
+def test_installed_command_is_recognized(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/keras-nfnets", "list"])
+    assert keras_nfnets._is_command_line()
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    assert not keras_nfnets._is_command_line()
+
+
+def test_file_loads_where_only_the_package_was_imported(tmp_path):
+    """Keras finds the classes though no public name was asked for."""
+    path = tmp_path / "model.keras"
+    inputs = keras.Input((8, 8, 3))
+    model = keras_nfnets.AGCModel(inputs, layers.WSConv2D(4, 3)(inputs))
+    model.compile("sgd", "mse", agc=keras_nfnets.AGC(0.02))
+    model.save(path)
+    program = (
+        "import keras_nfnets, keras\n"
+        f"model = keras.models.load_model({str(path)!r})\n"
+        "assert type(model).__name__ == 'AGCModel'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_import_is_light():

@@ -16,3 +16,22 @@ from keras_nfnets.data.records import write_records as write_records
 from keras_nfnets.data.skipped import SkippedImages as SkippedImages
 from keras_nfnets.data.sources import Source as Source
 from keras_nfnets.data.tfds import tfds as tfds
+
+__all__ = [
+    "Dataset",
+    "SkippedImages",
+    "Source",
+    "augment_batch",
+    "digits",
+    "draw_grid",
+    "folder",
+    "from_arrays",
+    "normalize",
+    "open_source",
+    "read_image",
+    "test_batches",
+    "tfds",
+    "tfrecord",
+    "train_batches",
+    "write_records",
+]

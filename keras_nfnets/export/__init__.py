@@ -4,3 +4,8 @@ from keras_nfnets.export.folding import fold as fold
 from keras_nfnets.export.saved_model import (
     export_saved_model as export_saved_model,
 )
+
+__all__ = [
+    "export_saved_model",
+    "fold",
+]

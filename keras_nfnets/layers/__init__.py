@@ -19,3 +19,19 @@ from keras_nfnets.layers.other_convolutions import (
 from keras_nfnets.layers.residual import SkipGain as SkipGain
 from keras_nfnets.layers.residual import StochasticDepth as StochasticDepth
 from keras_nfnets.layers.stem import Stem as Stem
+
+__all__ = [
+    "EfficientChannelAttention",
+    "Head",
+    "NFBlock",
+    "SkipGain",
+    "SqueezeExcite",
+    "Stem",
+    "StochasticDepth",
+    "VPActivation",
+    "WSConv1D",
+    "WSConv2D",
+    "WSConv2DTranspose",
+    "WSConv3D",
+    "WSDepthwiseConv2D",
+]

@@ -3,3 +3,9 @@
 from keras_nfnets.recipes.recipe import Recipe as Recipe
 from keras_nfnets.recipes.table import RECIPES as RECIPES
 from keras_nfnets.recipes.table import get as get
+
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "get",
+]

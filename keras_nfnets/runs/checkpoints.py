@@ -14,7 +14,15 @@ KEPT = 2
 
 
 class Terminated(Exception):
-    """A training was asked to end, and has written a checkpoint."""
+    """A training was asked to end, and has written a checkpoint.
+
+    Example:
+
+    >>> try:
+    ...     keras_nfnets.runs.train(run, settings)
+    ... except keras_nfnets.runs.Terminated:
+    ...     keras_nfnets.runs.train(run, settings, resume=True)
+    """
 
 
 class Checkpoints:

@@ -4,16 +4,8 @@ import dataclasses
 
 from keras_nfnets import recipes
 from keras_nfnets.checks import check_whole
+from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
-
-# What `--precision` can name: how Keras calls it. Weights, standardization,
-# AGC's norms, the classifier's softmax and the loss are float32 in all.
-PRECISIONS = {
-    "float32": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -91,64 +83,6 @@ class Settings:
             for name, value in options.items()
             if value != own[name]
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """A setting that the command line takes.
-
-    Args:
-        type: Type of its value.
-        help: String.
-        place: String, the field of `Settings`, or of its recipe after a dot.
-        default: What it is where it is not given, or `None` where something
-            else decides. Defaults to `None`.
-    """
-
-    type: type
-    help: str
-    place: str
-    default: object = None
-
-    def read(self, settings):
-        """Returns the value that settings have."""
-        value = settings
-        for name in self.place.split("."):
-            value = getattr(value, name)
-        return value
-
-
-OPTIONS = {
-    "recipe": Option(
-        str, "whose training settings", "recipe_name", "nfnet_pico"
-    ),
-    "variant": Option(str, "the network (the recipe's)", "variant"),
-    "data": Option(
-        str,
-        "digits, folder:PATH, tfds:NAME[:VERSION] or tfrecord:PATTERN",
-        "data",
-        "digits",
-    ),
-    "batch_size": Option(
-        int,
-        "images per step on all devices; the learning rate follows",
-        "recipe.batch_size",
-    ),
-    "epochs": Option(int, "length of the run", "recipe.epochs"),
-    "image_size": Option(
-        int,
-        "side of a training image in pixels; the test size follows",
-        "recipe.train_size",
-    ),
-    "learning_rate": Option(
-        float, "at the end of the warm-up", "recipe.learning_rate"
-    ),
-    "clipping": Option(float, "lambda of AGC", "recipe.clipping"),
-    "precision": Option(
-        str, "of the layers: " + ", ".join(PRECISIONS), "precision", "float32"
-    ),
-    "seed": Option(int, "of all that is random", "seed", 0),
-}
 
 
 def from_options(**options):

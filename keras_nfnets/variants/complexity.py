@@ -30,6 +30,11 @@ class Cost:
         parameters: Integer, weights that are trained. Defaults to `0`.
         multiply_adds: Integer, of the convolutions and dense layers for one
             image. Defaults to `0`.
+
+    Example:
+
+    >>> parts = keras_nfnets.complexity.complexity("nfnet_f0")
+    >>> {part.name: part.parameters for part in parts}
     """
 
     name: str

@@ -16,7 +16,8 @@ def resolve_variant(variant):
     if variant in VARIANTS:
         return VARIANTS[variant], variant
     raise ValueError(
-        f"`variant` must be a Variant or one of {sorted(VARIANTS)}. "
+        "`variant` must be a Variant or a name that "
+        "`keras_nfnets.list_models()` lists. "
         f"{near_matches(variant, VARIANTS)}Received: variant={variant!r}"
     )
 

@@ -16,6 +16,8 @@ class Variant:
 
     Args:
         depths: Tuple of integers, blocks per stage.
+        family: String, `"nfnet"`, `"nf_resnet"` or `"nf_regnet"`, for
+            `keras_nfnets.list_models`; nothing is built by it.
         widths: Tuple of integers, output channels per stage.
         strides: Tuple of integers, of each stage's first block.
         stem_widths: Tuple of integers, output channels of the stem's
@@ -74,6 +76,7 @@ class Variant:
     """
 
     depths: tuple
+    family: str = "nfnet"
     widths: tuple = (256, 512, 1536, 1536)
     strides: tuple = (1, 2, 2, 2)
     stem_widths: tuple = (16, 32, 64, 128)
@@ -148,6 +151,7 @@ VARIANTS |= {
 # De and Brock's first paper (arXiv 2101.08692), Section 5 and Appendix B, where
 # "_se" has squeeze-and-excitation. The 288 and 600 stand in its code.
 _RESNET = Variant(
+    family="nf_resnet",
     depths=(3, 4, 6, 3),
     widths=(256, 512, 1024, 2048),
     stem_widths=(64,),
@@ -185,6 +189,7 @@ for _suffix, _attention in (("", None), ("_se", "se")):
 # The same paper, Section 6 and Appendix C. The widths are those of the table
 # there times 0.75.
 _REGNET = Variant(
+    family="nf_regnet",
     depths=(1, 3, 6, 6),
     strides=(2, 2, 2, 2),
     stem_strides=(2,),

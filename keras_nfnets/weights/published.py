@@ -1,4 +1,4 @@
-"""Weights that others have published: where they are, and fetching them."""
+"""Fetches the weights that others have published."""
 
 import contextlib
 import os
@@ -7,77 +7,18 @@ import socket
 import tempfile
 import time
 import urllib.error
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
+from keras_nfnets.variants.published import SOURCES as SOURCES
+from keras_nfnets.variants.published import Source as Source
 from keras_nfnets.weights.files import read, write_arrays
 
 # Of a server's silence, in seconds, after which it is given up.
 TIMEOUT = 60
 # Of a folder that a killed process may have left, in seconds.
 ABANDONED = 24 * 3600
-
-
-@dataclass(frozen=True)
-class Source:
-    """A published weight file.
-
-    Args:
-        url: String, its address.
-        file: String, its name once it is here.
-        md5: String, its checksum where that is known, or `None`.
-
-    Example:
-
-    >>> keras_nfnets.published.SOURCES["nfnet_f0"].file
-    'F0_haiku.npz'
-    """
-
-    url: str
-    file: str
-    md5: str | None = None
-
-
-# The addresses stand in the papers' repository; the checksums are those of
-# another library that fetches the files (jam).
-SOURCES = {
-    f"nfnet_f{i}": Source(
-        f"https://storage.googleapis.com/dm-nfnets/F{i}_haiku.npz",
-        f"F{i}_haiku.npz",
-        md5,
-    )
-    for i, md5 in enumerate(
-        (
-            "0a41039da1cb43adf47f1b7d86ddfe0f",
-            "c9126bbfaf855f9ddb7ff3b902558781",
-            "7a018d8d1498020e2f5a8719a1e7f53f",
-            "d8e1e78d26db659c486150dbaccbe78a",
-            "f5974a7e3388aa81b91a9f1403e759a4",
-            "8639e925de951030651ac775b9f915c3",
-            "b16cca40ac1ecec2bd5e3273866da0c1",
-        )
-    )
-}
-# timm's, by our names and by timm's with the tag of the training.
-_TIMM = {
-    **{f"dm_nfnet_f{i}": f"dm_nfnet_f{i}.dm_in1k" for i in range(7)},
-    "nfnet_l0": "nfnet_l0.ra2_in1k",
-    "eca_nfnet_l0": "eca_nfnet_l0.ra2_in1k",
-    "eca_nfnet_l1": "eca_nfnet_l1.ra2_in1k",
-    "eca_nfnet_l2": "eca_nfnet_l2.ra3_in1k",
-    "nf_resnet50_timm": "nf_resnet50.ra2_in1k",
-    "nf_regnet_b1_timm": "nf_regnet_b1.ra2_in1k",
-    "test_nfnet": "test_nfnet.r160_in1k",
-}
-SOURCES |= {
-    name: Source(
-        f"https://huggingface.co/timm/{theirs}/resolve/main/model.safetensors",
-        f"{theirs}.safetensors",
-    )
-    for name, theirs in _TIMM.items()
-}
 
 
 def fetch(variant):

@@ -1,0 +1,183 @@
+"""Parses the command line; what a command needs is imported when it runs."""
+
+import argparse
+import importlib
+import sys
+
+from keras_nfnets import __version__
+from keras_nfnets.checks import complain
+from keras_nfnets.cli.status import BAD_REQUEST as BAD_REQUEST
+from keras_nfnets.cli.status import INTERRUPTED as INTERRUPTED
+from keras_nfnets.cli.status import SOME_FAILED as SOME_FAILED
+from keras_nfnets.cli.status import TERMINATED as TERMINATED
+from keras_nfnets.options import OPTIONS, check_names
+
+# The modules of the commands; those of tables need neither Keras nor a backend.
+COMMANDS, TABLES = "keras_nfnets.cli.commands", "keras_nfnets.cli.tables"
+
+
+def main(arguments=None):
+    """Runs one command.
+
+    Args:
+        arguments: List of strings. Defaults to `None`, those of the process.
+
+    Returns:
+        Integer, the exit status.
+
+    Example:
+
+    >>> main(["summary", "nfnet_f0", "--size", "256"])
+    """
+    given = vars(_parser().parse_args(arguments))
+    module, name = given.pop("command")
+    try:
+        check_names(given)
+        # TensorFlow takes seconds to import: only where it has to be there.
+        command = getattr(importlib.import_module(module), name)
+        return command(**given) or 0
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return INTERRUPTED
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        complain(f"error: {error}")
+        return BAD_REQUEST
+    except Exception as error:
+        if not _is_of_tensorflow(error):
+            raise
+        complain(f"error: {error.message.partition('Detected at')[0]}")
+        return BAD_REQUEST
+
+
+def _is_of_tensorflow(error):
+    """Whether TensorFlow raised it, such as for want of memory."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow and isinstance(error, tensorflow.errors.OpError)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        "keras-nfnets", description="Normalizer-free networks for Keras 3."
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"keras-nfnets {__version__}",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_data(commands)
+    for name, text in (
+        ("evaluate", "measure a run's model on the held-out images"),
+        ("export", "write a run's model as a SavedModel"),
+    ):
+        sub = _add(commands, name, text)
+        sub.add_argument("run", metavar="RUN", help="folder that train wrote")
+    _add_predict(commands)
+    _add_list(commands)
+    _add_summary(commands)
+    return parser
+
+
+def _add_list(commands):
+    sub = _add(commands, "list", "list the networks", f"{TABLES}:list_networks")
+    sub.add_argument(
+        "--pretrained",
+        action="store_true",
+        help="only those with published weights",
+    )
+    sub.add_argument("--family", help="nfnet, nf_resnet or nf_regnet")
+
+
+def _add_summary(commands):
+    sub = _add(
+        commands,
+        "summary",
+        "print what a network holds and does, part by part",
+        f"{TABLES}:summary",
+    )
+    sub.add_argument("variant", metavar="VARIANT", help="such as nfnet_f0")
+    sub.add_argument(
+        "--size", type=int, help="side in pixels (default: its test size)"
+    )
+    sub.add_argument("--classes", type=int, default=1000, help="(1000)")
+    sub.add_argument("--channels", type=int, default=3, help="(3)")
+
+
+def _add_train(commands):
+    sub = _add(
+        commands, "train", "train a network, or go on, and fill a run folder"
+    )
+    sub.add_argument("--out", metavar="RUN", required=True, help="run folder")
+    # What is not given stays out, so that --resume can tell.
+    for name, option in OPTIONS.items():
+        default = option.default
+        default = "" if default is None else f" (default: {default})"
+        sub.add_argument(
+            "--" + name.replace("_", "-"),
+            type=option.type,
+            default=argparse.SUPPRESS,
+            help=option.help + default,
+        )
+    existing = sub.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--overwrite", action="store_true", help="replace the run in RUN"
+    )
+    existing.add_argument(
+        "--resume", action="store_true", help="go on with the run in RUN"
+    )
+
+
+def _add_data(commands):
+    sub = _add(commands, "data", "draw what a network will see of some images")
+    sub.add_argument("source", metavar="SOURCE", help=OPTIONS["data"].help)
+    sub.add_argument(
+        "--show", metavar="FILE", required=True, help="picture to write"
+    )
+    sub.add_argument(
+        "--recipe", default="nfnet_f0", help="what is done to images (nfnet_f0)"
+    )
+    sub.add_argument("--image-size", type=int, help=OPTIONS["image_size"].help)
+    sub.add_argument(
+        "--test", action="store_true", help="the held-out images instead"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="(0)")
+
+
+def _add_predict(commands):
+    sub = _add(
+        commands,
+        "predict",
+        "print file, class and probability for every image that can be read",
+    )
+    sub.usage = (
+        "%(prog)s [-h] RUN IMAGE [IMAGE ...]\n       "
+        "%(prog)s --variant VARIANT --weights FILE [--size PIXELS] "
+        "IMAGE [IMAGE ...]"
+    )
+    sub.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="PNG or JPEG files, after the folder that train wrote",
+    )
+    sub.add_argument("--variant", help="such as nfnet_f0, in place of RUN")
+    sub.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="its weights: .weights.h5, .keras, .npz, .safetensors, or "
+        "imagenet for the published ones",
+    )
+    sub.add_argument(
+        "--size",
+        type=int,
+        metavar="PIXELS",
+        help="side of the crop (default: the variant's test size)",
+    )
+
+
+def _add(commands, name, text, command=None):
+    sub = commands.add_parser(name, help=text, description=text)
+    module, _, function = (command or f"{COMMANDS}:{name}").partition(":")
+    sub.set_defaults(command=(module, function))
+    return sub

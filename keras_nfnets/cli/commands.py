@@ -1,0 +1,147 @@
+"""Runs the commands of the command line."""
+
+import contextlib
+import sys
+from dataclasses import replace
+
+import keras
+from rich.console import Console
+from rich.table import Table
+
+from keras_nfnets.checks import complain
+from keras_nfnets.cli.status import INTERRUPTED, SOME_FAILED, TERMINATED
+from keras_nfnets.data import (
+    draw_grid,
+    open_source,
+    test_batches,
+    train_batches,
+)
+from keras_nfnets.export import export_saved_model
+from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
+from keras_nfnets.runs.checkpoints import Terminated
+from keras_nfnets.runs.settings import from_options
+
+
+def train(out, overwrite=False, resume=False, **options):
+    """Trains a network, or goes on training it, and fills its run folder."""
+    run = Run(out)
+    settings = (
+        run.stored_settings(options) if resume else from_options(**options)
+    )
+    go_on = f"keras-nfnets train --out {out} --resume"
+    try:
+        if runner.train(run, settings, overwrite, resume):
+            _report(run)
+    except KeyboardInterrupt:
+        print()  # ends the line of the progress bar
+        complain(
+            f"interrupted; the best model so far is in {run.model}, and "
+            f"{go_on} continues after the last whole epoch"
+        )
+        return INTERRUPTED
+    except Terminated:
+        print()
+        complain(f"terminated after a checkpoint; {go_on} continues there")
+        return TERMINATED
+
+
+def data(source, show, recipe, image_size=None, test=False, seed=0):
+    """Draws what a network will see of some images."""
+    settings = from_options(recipe=recipe, image_size=image_size, data=source)
+    source = open_source(source)
+    count = min(32, source.test_count if test else source.train_count)
+    recipe = replace(settings.recipe, batch_size=count)
+    batches = (
+        test_batches(source, recipe)
+        if test
+        else train_batches(source, recipe, seed)
+    )
+    draw_grid(batches, source, show)
+    table = Table("training", "held-out", "classes", "skipped")
+    table.add_row(
+        str(source.train_count),
+        str(source.test_count),
+        str(len(source.class_names)),
+        str(len(source.skipped)),
+    )
+    Console().print(table)
+    print(f"wrote {show}")
+
+
+def evaluate(run):
+    """Measures a run's model on the held-out images."""
+    run, config, model = _open(run)
+    settings = config["settings"]
+    source = open_source(settings.data)
+    run.check_source(source)
+    batches = test_batches(source, settings.recipe)
+    values = model.evaluate(batches, verbose=0, return_dict=True)
+    table = Table("held-out images", "accuracy", "top 5", "loss")
+    table.add_row(
+        str(source.test_count),
+        *(f"{values[n]:.4f}" for n in ("accuracy", "top5_accuracy", "loss")),
+    )
+    Console().print(table)
+
+
+def predict(paths, variant=None, weights=None, size=None):
+    """Prints file, class and probability for every image that can be read."""
+    if (variant is None) != (weights is None):
+        raise ValueError("--variant and --weights must be given together")
+    run, *images = [None, *paths] if variant else paths
+    if not images:
+        raise ValueError("IMAGE must be given")
+    # Where Keras tells of its downloads.
+    aside = contextlib.redirect_stdout(sys.stderr)
+    with aside:
+        classifier = (
+            VariantClassifier(variant, weights, size)
+            if variant
+            else RunClassifier(run)
+        )
+    failed = 0
+    for image in images:
+        try:
+            with aside:
+                name, probability = classifier.classify(image)
+            print(f"{image}\t{name}\t{probability:.4f}")
+        except ValueError as error:
+            failed += 1
+            complain(f"error: {error}")
+    return SOME_FAILED if failed else 0
+
+
+def export(run):
+    """Writes a run's model as a SavedModel."""
+    run, config, model = _open(run)
+    size = config["settings"].recipe.test_size
+    export_saved_model(
+        model,
+        run.saved_model,
+        config["mean"],
+        config["std"],
+        input_shape=(size, size, len(config["mean"])),
+    )
+    print(f"wrote {run.saved_model}")
+
+
+def _open(path):
+    run = Run(path)
+    return run, run.read_config(), keras.models.load_model(run.model)
+
+
+def _report(run):
+    best = max(run.read_history(), key=lambda row: row["val_accuracy"])
+    table = Table("file", "what it holds", title=str(run.path))
+    table.add_row(
+        run.model.name,
+        f"the best model: {best['val_accuracy']:.4f} of the held-out images "
+        f"right after epoch {best['epoch']}",
+    )
+    table.add_row(run.checkpoints.path.name, "for --resume")
+    table.add_row(run.history.name, "every epoch's numbers")
+    table.add_row(run.curves.name, "the same, drawn")
+    table.add_row(run.logs.name, "the same, for TensorBoard")
+    table.add_row(run.config.name, "settings, data and versions")
+    Console().print(table)
+    print(f"next: keras-nfnets evaluate {run.path}")

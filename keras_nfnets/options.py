@@ -1,0 +1,102 @@
+"""Lists the settings of a run that the command line takes, as data."""
+
+import dataclasses
+from collections.abc import Collection
+
+from keras_nfnets.checks import near_matches
+from keras_nfnets.variants.table import VARIANTS
+
+# What `--precision` can name: how Keras calls it. Weights, standardization,
+# AGC's norms, the classifier's softmax and the loss are float32 in all.
+PRECISIONS = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A setting of a run that the command line takes.
+
+    Args:
+        type: Type of its value.
+        help: String.
+        place: String, the field of `Settings`, or of its recipe after a dot.
+        default: What it is where it is not given, or `None` where something
+            else decides. Defaults to `None`.
+        names: Names that it may have, or `None`. Defaults to `None`.
+    """
+
+    type: type
+    help: str
+    place: str
+    default: object = None
+    names: Collection[str] | None = None
+
+    def read(self, settings):
+        """Returns the value that settings have."""
+        value = settings
+        for name in self.place.split("."):
+            value = getattr(value, name)
+        return value
+
+
+OPTIONS = {
+    "recipe": Option(
+        str, "whose training settings", "recipe_name", "nfnet_pico", VARIANTS
+    ),
+    "variant": Option(
+        str, "the network (the recipe's)", "variant", names=VARIANTS
+    ),
+    "data": Option(
+        str,
+        "digits, folder:PATH, tfds:NAME[:VERSION] or tfrecord:PATH",
+        "data",
+        "digits",
+    ),
+    "batch_size": Option(
+        int,
+        "images per step on all devices; the learning rate follows",
+        "recipe.batch_size",
+    ),
+    "epochs": Option(int, "length of the run", "recipe.epochs"),
+    "image_size": Option(
+        int,
+        "side of a training image in pixels; the test size follows",
+        "recipe.train_size",
+    ),
+    "learning_rate": Option(
+        float, "at the end of the warm-up", "recipe.learning_rate"
+    ),
+    "clipping": Option(float, "lambda of AGC", "recipe.clipping"),
+    "precision": Option(
+        str,
+        "of the layers: " + ", ".join(PRECISIONS),
+        "precision",
+        "float32",
+        PRECISIONS,
+    ),
+    "seed": Option(int, "of all that is random", "seed", 0),
+}
+
+
+def check_names(options):
+    """Raises a ValueError if an option is a name that is not known.
+
+    Args:
+        options: Dictionary of values, by name in `OPTIONS`. Others are passed
+            over.
+    """
+    for name, value in options.items():
+        names = OPTIONS[name].names if name in OPTIONS else None
+        if names is not None and value is not None and value not in names:
+            rule = (
+                "a name that `keras-nfnets list` shows"
+                if names is VARIANTS
+                else f"one of {sorted(names)}"
+            )
+            raise ValueError(
+                f"`{name}` must be {rule}. {near_matches(value, names)}"
+                f"Received: {name}={value!r}"
+            )
