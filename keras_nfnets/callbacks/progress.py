@@ -64,11 +64,15 @@ class Progress(keras.callbacks.Callback):
 
     def _say_time_left(self, epoch):
         left = self.total_steps - epoch * self.params["steps"]
-        print(f"about {_duration(left * self._seconds_per_step)} left")
+        print(f"about {duration(left * self._seconds_per_step)} left")
 
 
-def _duration(seconds):
-    """Returns "3 h 20 min", "20 min" or "40 s"."""
+def duration(seconds):
+    """Returns "3 h 20 min", "20 min" or "40 s".
+
+    Args:
+        seconds: Float.
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import time
 from dataclasses import replace
 
 import keras
@@ -19,6 +20,7 @@ from keras_nfnets.data import (
 from keras_nfnets.export import export_saved_model
 from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
 from keras_nfnets.runs.checkpoints import Terminated
+from keras_nfnets.runs.report import print_result
 from keras_nfnets.runs.settings import from_options
 
 
@@ -29,9 +31,10 @@ def train(out, overwrite=False, resume=False, **options):
         run.stored_settings(options) if resume else from_options(**options)
     )
     go_on = f"keras-nfnets train --out {out} --resume"
+    started = time.perf_counter()
     try:
         if runner.train(run, settings, overwrite, resume):
-            _report(run)
+            print_result(run, time.perf_counter() - started)
     except KeyboardInterrupt:
         print()  # ends the line of the progress bar
         complain(
@@ -128,20 +131,3 @@ def export(run):
 def _open(path):
     run = Run(path)
     return run, run.read_config(), keras.models.load_model(run.model)
-
-
-def _report(run):
-    best = max(run.read_history(), key=lambda row: row["val_accuracy"])
-    table = Table("file", "what it holds", title=str(run.path))
-    table.add_row(
-        run.model.name,
-        f"the best model: {best['val_accuracy']:.4f} of the held-out images "
-        f"right after epoch {best['epoch']}",
-    )
-    table.add_row(run.checkpoints.path.name, "for --resume")
-    table.add_row(run.history.name, "every epoch's numbers")
-    table.add_row(run.curves.name, "the same, drawn")
-    table.add_row(run.logs.name, "the same, for TensorBoard")
-    table.add_row(run.config.name, "settings, data and versions")
-    Console().print(table)
-    print(f"next: keras-nfnets evaluate {run.path}")

@@ -19,13 +19,14 @@ from keras_nfnets.data import (
 )
 from keras_nfnets.extras import require
 from keras_nfnets.models.nfnet import NFNet
+from keras_nfnets.options import PRECISIONS
 from keras_nfnets.runs.callbacks import (
     Checkpoint,
     History,
     ResumedMetrics,
     Signals,
 )
-from keras_nfnets.runs.settings import PRECISIONS
+from keras_nfnets.runs.report import print_plan
 from keras_nfnets.training import distribution
 
 
@@ -73,6 +74,10 @@ def train(run, settings, overwrite=False, resume=False):
             if devices.is_chief:
                 run.claim(overwrite)
                 run.write_config(settings, source)
+        if devices.is_chief:
+            print_plan(
+                settings, source, model, training.steps_per_epoch, devices
+            )
         try:
             training.fit(model, **state)
         except Exception:

@@ -32,6 +32,11 @@ class Devices:
     host: int = 0
 
     @property
+    def kind(self):
+        """What a replica runs on: `"TPU"`, `"GPU"` or `"CPU"`."""
+        return _KIND[keras.backend.backend()]()
+
+    @property
     def is_chief(self):
         """Whether this is the process that writes files."""
         return self.host == 0
@@ -47,6 +52,32 @@ class Devices:
                 "`batch_size` must be divisible by the number of replicas. "
                 f"Received: batch_size={batch_size} on {self.replicas} replicas"
             )
+
+
+def _kind_on_tensorflow():
+    import tensorflow as tf
+
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    return next((k for k in ("TPU", "GPU") if k in kinds), "CPU")
+
+
+def _kind_on_jax():
+    import jax
+
+    return jax.default_backend().upper()
+
+
+def _kind_on_torch():
+    import torch
+
+    return "GPU" if torch.cuda.is_available() else "CPU"
+
+
+_KIND = {
+    "tensorflow": _kind_on_tensorflow,
+    "jax": _kind_on_jax,
+    "torch": _kind_on_torch,
+}
 
 
 @contextlib.contextmanager

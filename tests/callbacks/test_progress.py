@@ -7,7 +7,7 @@ from helpers import BACKEND, tiny_variant, to_numpy
 
 import keras_nfnets
 from keras_nfnets.callbacks import progress as monitors
-from keras_nfnets.callbacks.progress import Progress, ShortBar, _duration
+from keras_nfnets.callbacks.progress import Progress, ShortBar, duration
 from keras_nfnets.training import agc_report
 from keras_nfnets.training.agc import unitwise_norm
 
@@ -168,7 +168,7 @@ def test_no_time_left_is_said_of_one_epoch(small, capsys):
     ],
 )
 def test_duration(seconds, expected):
-    assert _duration(seconds) == expected
+    assert duration(seconds) == expected
 
 
 def test_progress_bar_stays_short(capsys):
