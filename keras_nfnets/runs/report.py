@@ -1,0 +1,83 @@
+"""Prints what a run will do, and what it did."""
+
+import statistics
+import sys
+
+import keras
+from rich.console import Console
+from rich.table import Table
+
+from keras_nfnets.callbacks.progress import duration
+
+# `getrusage` counts in bytes there, in units of 1024 bytes elsewhere.
+KIBIBYTE = 1 if sys.platform == "darwin" else 1024
+
+
+def print_plan(settings, source, model, steps_per_epoch, devices):
+    """Prints what a training run will do.
+
+    Args:
+        settings: `keras_nfnets.runs.Settings`.
+        source: `keras_nfnets.data.Source`.
+        model: The Keras model that is trained.
+        steps_per_epoch: Integer, batches per epoch.
+        devices: `keras_nfnets.distribution.Devices`.
+    """
+    recipe = settings.recipe
+    rows = {
+        "network": f"{settings.variant}, {model.count_params():,} parameters",
+        "images": f"{source.train_count:,} for training, "
+        f"{source.test_count:,} held out, {len(source.class_names)} classes, "
+        f"{recipe.train_size} px ({recipe.test_size} px for testing)",
+        "steps": f"{recipe.epochs} epochs of {steps_per_epoch:,} batches of "
+        f"{recipe.batch_size} images",
+        "device": f"{devices.replicas} x {devices.kind} on {keras.backend.backend()}",
+        "precision": settings.precision,
+    }
+    table = Table("training", settings.recipe_name, title_justify="left")
+    for row in rows.items():
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_result(run, seconds):
+    """Prints what a training run wrote and took.
+
+    Args:
+        run: `keras_nfnets.runs.Run`.
+        seconds: Float, how long this process trained.
+    """
+    rows = run.read_history()
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    table = Table("file", "what it holds", title=str(run.path))
+    table.add_row(
+        run.model.name,
+        f"the best model: {best['val_accuracy']:.4f} of the held-out images "
+        f"right after epoch {best['epoch']}",
+    )
+    table.add_row(run.checkpoints.path.name, "for --resume")
+    table.add_row(run.history.name, "every epoch's numbers")
+    table.add_row(run.curves.name, "the same, drawn")
+    table.add_row(run.logs.name, "the same, for TensorBoard")
+    table.add_row(run.config.name, "settings, data and versions")
+    table.add_section()
+    table.add_row("time", duration(seconds))
+    rate = statistics.median(row["images_per_second"] for row in rows)
+    table.add_row("speed", f"{rate:,.0f} images per second")
+    memory = peak_memory()
+    if memory is not None:
+        table.add_row("peak memory", f"{memory / 1e9:.2f} GB of this machine's")
+    Console().print(table)
+    print(f"next: keras-nfnets evaluate {run.path}")
+
+
+def peak_memory():
+    """Returns the most memory that this process held at once, in bytes.
+
+    That of the machine, not of an accelerator; `None` on Windows.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIBIBYTE
