@@ -67,7 +67,9 @@ def _gelu(scale):
 
 _FUNCTIONS = {
     "identity": lambda x: x,
-    "celu": ops.celu,
+    # The same at its alpha of 1. Keras's celu has twice the slope at exactly 0
+    # on TensorFlow, where the sum of a maximum and a minimum ties.
+    "celu": ops.elu,
     "elu": ops.elu,
     "gelu": _gelu(1.0),
     # timm's, with the constant of the form above.

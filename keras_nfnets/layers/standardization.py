@@ -140,7 +140,7 @@ def _by_batch_norm(kernel, factor, units):
     @tf.custom_gradient
     def with_gradient(kernel, factor):
         scale = factor / math.sqrt(fan_in)
-        result, mean, variance = _batch_norm(kernel, scale, epsilon)
+        result, variance, saved = _batch_norm(kernel, scale, epsilon)
         held = floored & (fan_in * variance < units.epsilon)
         if floored:
             share = tf.sqrt(fan_in * variance / units.epsilon)
@@ -152,7 +152,8 @@ def _by_batch_norm(kernel, factor, units):
             # too large to move; the scale makes it the right one.
             to_held = math.sqrt(HUGE * fan_in / units.epsilon)
             change = tf.where(held, to_held, 1.0)
-            moments = mean, tf.where(held, HUGE, variance)
+            mean, biased = saved
+            moments = mean, tf.where(held, HUGE, biased)
             d_kernel, d_scale = _batch_norm_gradient(
                 upstream, kernel, scale * change, moments, epsilon
             )
@@ -175,7 +176,11 @@ def _by_batch_norm(kernel, factor, units):
 
 
 def _batch_norm(matrix, scale, epsilon):
-    """Returns the scaled normal form of each column, its mean and variance."""
+    """Returns the scaled normal form of each column, and its variance.
+
+    Third comes what TensorFlow saves for the gradient, the mean and variance
+    again. Only a gradient may read it: other runtimes leave it at zero.
+    """
     import tensorflow as tf
 
     rows, columns = matrix.shape
@@ -189,8 +194,9 @@ def _batch_norm(matrix, scale, epsilon):
         is_training=True,
     )
     # `batch_variance` is that of a sample, by `rows - 1`.
-    moments = found.reserve_space_1, found.reserve_space_2
-    return tf.reshape(found.y, matrix.shape), *moments
+    variance = found.batch_variance * ((rows - 1) / rows)
+    saved = found.reserve_space_1, found.reserve_space_2
+    return tf.reshape(found.y, matrix.shape), variance, saved
 
 
 def _batch_norm_gradient(upstream, matrix, scale, moments, epsilon):

@@ -23,7 +23,7 @@ def print_plan(settings, source, model, steps_per_epoch, devices):
         steps_per_epoch: Integer, batches per epoch.
         devices: `keras_nfnets.distribution.Devices`.
     """
-    recipe = settings.recipe
+    recipe, backend = settings.recipe, keras.backend.backend()
     rows = {
         "network": f"{settings.variant}, {model.count_params():,} parameters",
         "images": f"{source.train_count:,} for training, "
@@ -31,7 +31,7 @@ def print_plan(settings, source, model, steps_per_epoch, devices):
         f"{recipe.train_size} px ({recipe.test_size} px for testing)",
         "steps": f"{recipe.epochs} epochs of {steps_per_epoch:,} batches of "
         f"{recipe.batch_size} images",
-        "device": f"{devices.replicas} x {devices.kind} on {keras.backend.backend()}",
+        "device": f"{devices.replicas} x {devices.kind} on {backend}",
         "precision": settings.precision,
     }
     table = Table("training", settings.recipe_name, title_justify="left")

@@ -170,7 +170,9 @@ class SGD(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from zero, then half a cosine down to `minimum`.
+    """Linear warm-up to `peak`, then half a cosine down to `minimum`.
+
+    Without a warm-up the first step has the peak.
 
     Args:
         peak: Float, the learning rate at the end of the warm-up.
@@ -178,6 +180,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: Integer, length of the run in steps, the warm-up in it.
             The rate stays at `minimum` from there on.
         minimum: Float, the rate at the end. Defaults to `0.0`.
+        start: Float, the rate at the first step of a warm-up. Defaults to
+            `0.0`.
 
     Raises:
         ValueError: If `warmup_steps` is negative or not below `total_steps`.
@@ -192,7 +196,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     Section 4.1
     """
 
-    def __init__(self, peak, warmup_steps, total_steps, minimum=0.0):
+    def __init__(self, peak, warmup_steps, total_steps, minimum=0.0, start=0.0):
         super().__init__()
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
@@ -204,10 +208,12 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
         self.minimum = minimum
+        self.start = start
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
-        rising = self.peak * step / max(self.warmup_steps, 1e-9)
+        risen = step / self.warmup_steps if self.warmup_steps else 1.0
+        rising = self.start + (self.peak - self.start) * risen
         done = (step - self.warmup_steps) / (
             self.total_steps - self.warmup_steps
         )
@@ -221,4 +227,5 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
             warmup_steps=self.warmup_steps,
             total_steps=self.total_steps,
             minimum=self.minimum,
+            start=self.start,
         )

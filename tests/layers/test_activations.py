@@ -1,3 +1,5 @@
+"""Activations and their constants, against the papers' code."""
+
 import math
 
 import keras
@@ -19,6 +21,19 @@ def test_values_and_gradients_are_the_papers(name):
     assert_outputs(y[:, 0], REFERENCE[f"{name}/y"])
     # The noise of a gradient in float32 is ten times that of a value.
     assert_outputs(dx[:, 0], REFERENCE[f"{name}/dy"], rate=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(activations.GAMMA) - {"leaky_relu", "relu", "relu6"})
+)
+def test_slope_at_zero_is_that_beside_it(name):
+    """Sums of maxima and minima tie there, and count both slopes."""
+    x = np.array([[-1e-3], [0.0], [1e-3]], "float32")
+    ones = weighted_sum(np.ones_like(x))
+    _, slopes, _ = gradients(layers.VPActivation(name), x, ones)
+    below, here, above = slopes[:, 0]
+    # All others are smooth there but selu, whose slopes differ by 1.76.
+    assert min(below, above) * 0.99 <= here <= max(below, above) * 1.01
 
 
 def test_constants_are_the_papers():

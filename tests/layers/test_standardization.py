@@ -104,6 +104,29 @@ def test_definition(rule):
 
 
 @only_tensorflow
+@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+def test_forward_graph_reads_nothing_that_only_tensorflow_fills(rule):
+    """Other runtimes leave what a kernel saves for its gradient at zero."""
+    import tensorflow as tf
+
+    @tf.function
+    def forward(kernel, factor):
+        return standardization.standardize(kernel, factor, (0,), EPSILON, rule)
+
+    graph = forward.get_concrete_function(
+        tf.TensorSpec((36, 7)), tf.TensorSpec((1, 7))
+    ).graph
+    read = {
+        tensor.value_index
+        for operation in graph.get_operations()
+        for tensor in operation.inputs
+        if tensor.op.type == "FusedBatchNormV3"
+    }
+    y, batch_variance = 0, 2
+    assert y in read and read <= {y, batch_variance}
+
+
+@only_tensorflow
 @pytest.mark.parametrize(
     "dtype, axes, expected",
     [

@@ -110,6 +110,23 @@ def _check(prefix, names, variables, optimizer, ema):
         )
 
 
+def test_schedule_without_warm_up_begins_at_its_peak():
+    schedule = WarmupCosine(0.5, 0, 100)
+    assert to_numpy(schedule(0)) == 0.5
+    # One step of a hundred into the cosine.
+    expected = 0.25 * (1 + np.cos(np.pi / 100))
+    assert abs(to_numpy(schedule(1)) - expected) < 1e-6
+
+
+def test_warm_up_may_start_above_zero():
+    schedule = WarmupCosine(0.5, 4, 100, start=0.1)
+    found = [float(to_numpy(schedule(step))) for step in range(5)]
+    # float32 leaves 1e-7.
+    np.testing.assert_allclose(found, [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-6)
+    copy = WarmupCosine.from_config(schedule.get_config())
+    assert copy.get_config() == schedule.get_config()
+
+
 def test_l2_rule_can_be_changed():
     kernel = keras.Variable([1.0], name="kernel")
     bias = keras.Variable([1.0], name="bias")
