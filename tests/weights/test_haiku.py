@@ -8,12 +8,14 @@ import pickletools
 import struct
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import BACKEND, FILES, Reference
 
 from keras_nfnets.weights import haiku as haiku_files
+from keras_nfnets.weights import haiku_arrays, pickle_machine
 
 pytestmark = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="NumPy alone: one backend is enough"
@@ -96,23 +98,29 @@ def test_hostile_files_are_refused(name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir()), "a hostile file left a trace"
 
 
-def test_module_names_nothing_that_runs_a_file():
-    path = haiku_files.__file__
-    with open(path, encoding="utf-8") as file:
-        tree = ast.parse(file.read())
+def test_reader_names_nothing_that_runs_a_file():
     imported, used, names = set(), set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add(node.module.split(".")[0])
-        elif isinstance(node, ast.Attribute):
-            if isinstance(node.value, ast.Name) and node.value.id == "pickle":
-                used.add(node.attr)
-        elif isinstance(node, ast.Name):
-            names.add(node.id)
-    assert imported - set(sys.stdlib_module_names) == {"keras_nfnets", "numpy"}
-    assert "importlib" not in imported and used == {"dump"}
+    for module in (haiku_arrays, haiku_files, pickle_machine):
+        tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module)
+            elif isinstance(node, ast.Attribute):
+                if isinstance(node.value, ast.Name):
+                    used.add(f"{node.value.id}.{node.attr}")
+            elif isinstance(node, ast.Name):
+                names.add(node.id)
+    assert {name for name in imported if "keras_nfnets" in name} == {
+        "keras_nfnets.files",
+        "keras_nfnets.weights.haiku_arrays",
+        "keras_nfnets.weights.pickle_machine",
+    }
+    others = {name.split(".")[0] for name in imported}
+    assert others - set(sys.stdlib_module_names) == {"keras_nfnets", "numpy"}
+    assert "importlib" not in others
+    assert {n for n in used if n.startswith("pickle.")} == {"pickle.dump"}
     assert not names & {"eval", "exec", "compile", "getattr", "__import__"}
 
 
@@ -126,7 +134,7 @@ def test_what_is_written_is_read_back(tmp_path):
         "NFNet/~/strided::w": base[:, ::2],
         "NFNet/~/big_endian::w": base.astype(">f8"),
         "module with :: in it::b": np.array([np.finfo("float32").tiny]),
-        **{f"NFNet/~/{c}::w": np.ones(3, c) for c in haiku_files.DTYPES},
+        **{f"NFNet/~/{c}::w": np.ones(3, c) for c in haiku_arrays.DTYPES},
         **{f"NFNet/~/again::{i}": again for i in range(5)},
     }
     path = tmp_path / "weights.npz"
@@ -593,7 +601,7 @@ def test_encoding_is_bounded_by_the_file(tmp_path):
 def test_steps_are_bounded(tmp_path, monkeypatch):
     content = START + NONE * 2000
     refuse(tmp_path, content, "0 bytes are left")
-    monkeypatch.setattr(haiku_files, "MAX_STEPS", 1000)
+    monkeypatch.setattr(pickle_machine, "MAX_STEPS", 1000)
     refuse(tmp_path, content, "more than 1000 steps")
 
 
@@ -601,7 +609,7 @@ def test_lack_of_memory_is_told(tmp_path, monkeypatch):
     def lack(*args):
         raise MemoryError
 
-    monkeypatch.setattr(haiku_files.np, "frombuffer", lack)
+    monkeypatch.setattr(haiku_arrays.np, "frombuffer", lack)
     refuse(tmp_path, file_of(array()), "does not fit into memory")
 
 
