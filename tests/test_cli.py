@@ -1,3 +1,5 @@
+"""The command line trains, evaluates, predicts and exports."""
+
 import os
 import shutil
 import signal
@@ -287,7 +289,7 @@ def test_run_that_fails_at_once_leaves_nothing(by, refused, tmp_path, patch):
         errors = pytest.importorskip("tensorflow").errors
         raise errors.ResourceExhaustedError(None, None, "too bad")
 
-    patch.setattr("keras_nfnets.runner.train_batches", fail)
+    patch.setattr("keras_nfnets.runs.runner.train_batches", fail)
     assert "error: too bad" in refused(*TRAIN, "--out", tmp_path / "run")
     assert names(tmp_path) == set()
 

@@ -1,3 +1,5 @@
+"""Activations have the papers' values and gradients, and keep variance."""
+
 import math
 
 import keras
