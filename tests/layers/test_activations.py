@@ -1,4 +1,4 @@
-"""Activations have the papers' values and gradients, and keep variance."""
+"""Activations and their constants, against the papers' code."""
 
 import math
 
