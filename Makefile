@@ -41,10 +41,10 @@ lint: .venv/installed
 	.venv/bin/ruff format --check .
 
 bench: .venv/installed .venv-kecam/installed .venv-timm/installed
-	.venv/bin/python benchmarks/startup.py --out benchmarks/STARTUP.md
-	.venv/bin/python benchmarks/growth.py --out benchmarks/GROWTH.md
-	.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/INPUT.md
-	.venv/bin/python benchmarks/side_by_side.py --out benchmarks/RESULTS.md
+	.venv/bin/python benchmarks/startup.py --out benchmarks/results/STARTUP.md
+	.venv/bin/python benchmarks/growth.py --out benchmarks/results/GROWTH.md
+	.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/results/INPUT.md
+	.venv/bin/python benchmarks/side_by_side.py --out benchmarks/results/RESULTS.md
 
 # The stamp is written last, so a failed install is tried again.
 .venv/installed: pyproject.toml constraints.txt

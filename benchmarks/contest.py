@@ -12,7 +12,8 @@ import statistics
 import subprocess
 from dataclasses import dataclass, field
 
-HERE = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+WORKERS = ROOT / "benchmarks" / "workers"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Worker:
     def __init__(self, contender, job, pythons):
         python = interpreter(contender.venv, pythons)
         self.process = subprocess.Popen(
-            [python, HERE / contender.script, *job, *contender.options],
+            [python, WORKERS / contender.script, *job, *contender.options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

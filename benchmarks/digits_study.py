@@ -1,7 +1,7 @@
 """Where batch norm, and normalizer-free networks without and with AGC, break.
 
-.venv/bin/python benchmarks/digits_study.py --out benchmarks/DIGITS_STUDY.md \\
-    --figure docs/digits_study.png
+.venv/bin/python benchmarks/digits_study.py \\
+    --out benchmarks/results/DIGITS_STUDY.md --figure docs/digits_study.png
 .venv/bin/python benchmarks/digits_study.py --batches 64 --seeds 1 --epochs 2
 """
 

@@ -1,6 +1,6 @@
 """Training in bfloat16 on one GPU, side by side with timm on PyTorch.
 
-KERAS_BACKEND=jax python benchmarks/gpu.py --out benchmarks/GPU.md
+KERAS_BACKEND=jax python benchmarks/gpu.py --out benchmarks/results/GPU.md
 python benchmarks/gpu.py --device cpu --models test_nfnet --batch 2 --size 32
 
 Both halves run in the environment of this interpreter, or in one each with
@@ -20,8 +20,6 @@ import contest
 import gpu_report
 import tables
 from gpu_report import OURS, TIMM
-
-ROOT = contest.HERE.parent
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def main():
 
 def _contenders(options, timm=None):
     """Returns the halves; timm's has its own name of the model."""
-    paths = [str(ROOT), os.environ.get("PYTHONPATH")]
+    paths = [str(contest.ROOT), os.environ.get("PYTHONPATH")]
     return {
         OURS: contest.Contender(
             "keras_nfnets, JAX",
@@ -110,7 +108,7 @@ def _runnable(options):
 def _lacking(half, options):
     contender = _contenders(options)[half]
     python = contest.interpreter(contender.venv, options.python)
-    needs = contest.HERE / "gpu_needs.py"
+    needs = contest.WORKERS / "gpu_needs.py"
     return (
         subprocess.run(
             [python, needs, half, options.device],

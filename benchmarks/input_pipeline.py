@@ -1,6 +1,6 @@
 """How many JPEGs a second and core the input pipeline makes ready to train on.
 
-.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/INPUT.md
+.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/results/INPUT.md
 """
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""Every test starts from one seed and from Keras's own settings."""
+
 import os
 import tempfile
 

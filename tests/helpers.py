@@ -244,6 +244,18 @@ def tiny_variant(**changes):
     return keras_nfnets.Variant(**{**fields, **changes})
 
 
+def one_output():
+    """A model of two inputs and one output, for what callbacks see."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def set_weights(model, value):
+    for weight in model.trainable_variables:
+        weight.assign(np.full(weight.shape, value))
+
+
 def without_speed(rows):
     """The rows of a run's history, but how fast it went."""
     return [

@@ -1,3 +1,5 @@
+"""The command line trains, evaluates, predicts and exports."""
+
 import os
 import shutil
 import signal

@@ -1,3 +1,5 @@
+"""A missing library is named with the extra that brings it."""
+
 import sys
 
 import pytest

@@ -22,7 +22,7 @@ class Progress(keras.callbacks.Callback):
 
     Example:
 
-    >>> progress = keras_nfnets.monitors.Progress(64, total_steps=15 * 22)
+    >>> progress = keras_nfnets.callbacks.Progress(64, total_steps=15 * 22)
     >>> model.fit(dataset, epochs=15, callbacks=[progress])
     """
 
@@ -87,7 +87,7 @@ class ShortBar(keras.callbacks.Callback):
     Example:
 
     >>> model.compile(optimizer, loss, agc=keras_nfnets.AGC(detailed=True))
-    >>> model.fit(x, y, callbacks=[keras_nfnets.monitors.ShortBar()])
+    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.ShortBar()])
     """
 
     # It touches nothing but the logs that it is given, so Keras need not wait

@@ -109,7 +109,7 @@ def way_of_groups(dtype):
     prototype, on 2 cores of another machine, took 3.9 s grouped and 0.87 s
     split for a training step of NFNet-F0 (1 to 6 groups of 128) at batch 4 and
     192 px. Accelerators have grouped kernels: split took 1.2 to 3 times theirs
-    on an H200 (`benchmarks/GPU.md`).
+    on an H200 (`benchmarks/results/GPU.md`).
 
     So has oneDNN, whose gradients TensorFlow gives for groups as well. A 3x3 of
     768 channels in 6 groups at 12 px, batch 4, 2 cores, took 11.4 ms split and

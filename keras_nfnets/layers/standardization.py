@@ -57,7 +57,7 @@ def standardize(kernel, factor, axes, epsilon, epsilon_rule):
 
     >>> kernel = keras.random.normal((3, 3, 16, 8))
     >>> ones = keras.ops.ones((1, 1, 1, 8))
-    >>> w = keras_nfnets.standardization.standardize(
+    >>> w = keras_nfnets.layers.standardization.standardize(
     ...     kernel, ones, (0, 1, 2), 1e-4, "floor"
     ... )
 

@@ -24,7 +24,7 @@ class History(keras.callbacks.Callback):
 
     Example:
 
-    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.History(run)])
+    >>> model.fit(x, y, callbacks=[keras_nfnets.runs.History(run)])
     """
 
     def __init__(self, run, initial_epoch=0):
@@ -69,7 +69,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     Example:
 
-    >>> checkpoint = keras_nfnets.callbacks.Checkpoint(run, steps_per_epoch=22)
+    >>> checkpoint = keras_nfnets.runs.Checkpoint(run, steps_per_epoch=22)
     >>> model.fit(dataset, callbacks=[checkpoint])
     """
 
@@ -142,7 +142,7 @@ class ResumedMetrics(keras.callbacks.Callback):
     Example:
 
     >>> model, state = run.checkpoints.load()
-    >>> resumed = keras_nfnets.callbacks.ResumedMetrics(state["metrics"])
+    >>> resumed = keras_nfnets.runs.ResumedMetrics(state["metrics"])
     """
 
     def __init__(self, metrics):
@@ -170,7 +170,7 @@ class Signals(keras.callbacks.Callback):
 
     Example:
 
-    >>> with keras_nfnets.callbacks.Signals(checkpoint) as signals:
+    >>> with keras_nfnets.runs.Signals(checkpoint) as signals:
     ...     model.fit(x, y, callbacks=[checkpoint, signals])
     """
 

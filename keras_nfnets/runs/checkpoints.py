@@ -37,7 +37,7 @@ class Checkpoints:
 
     Example:
 
-    >>> checkpoints = keras_nfnets.checkpoints.Checkpoints("run/checkpoints")
+    >>> checkpoints = keras_nfnets.runs.Checkpoints("run/checkpoints")
     >>> model, state = checkpoints.load()
     """
 

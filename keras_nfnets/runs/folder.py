@@ -92,7 +92,7 @@ class Run:
         """Writes `config.json`: what it takes to do the run again or use it.
 
         Args:
-            settings: `keras_nfnets.settings.Settings`.
+            settings: `keras_nfnets.runs.Settings`.
             source: `keras_nfnets.data.Source`.
         """
         backend = keras.backend.backend()
@@ -138,7 +138,7 @@ class Run:
 
         Args:
             options: Dictionary of what the user gave, by name in
-                `keras_nfnets.settings.OPTIONS`.
+                `keras_nfnets.options.OPTIONS`.
 
         Raises:
             ValueError: If something else was given than the run was started

@@ -35,7 +35,7 @@ def train(run, settings, overwrite=False, resume=False):
 
     Args:
         run: `keras_nfnets.runs.Run`.
-        settings: `keras_nfnets.settings.Settings`.
+        settings: `keras_nfnets.runs.Settings`.
         overwrite: Boolean, whether a run that is there is replaced. Defaults
             to `False`.
         resume: Boolean, whether to go on where the newest whole checkpoint
@@ -54,8 +54,8 @@ def train(run, settings, overwrite=False, resume=False):
 
     Example:
 
-    >>> settings = keras_nfnets.settings.from_options(epochs=5)
-    >>> train(keras_nfnets.runs.Run("runs/x"), settings)
+    >>> settings = keras_nfnets.runs.from_options(epochs=5)
+    >>> keras_nfnets.runs.train(keras_nfnets.runs.Run("runs/x"), settings)
     """
     for module in ("matplotlib.figure", "tensorboard"):
         require(module)

@@ -24,7 +24,8 @@ def shapes(path):
 
     Example:
 
-    >>> keras_nfnets.keras_files.shapes("f0.weights.h5")["head/conv/vars/0"]
+    >>> shapes = keras_nfnets.weights.keras.shapes("f0.weights.h5")
+    >>> shapes["head/conv/vars/0"]
     (1, 1, 1536, 3072)
     """
     try:

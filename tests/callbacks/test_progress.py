@@ -1,3 +1,5 @@
+"""What a fit shows: AGC's report, images per second, time left, its bar."""
+
 from types import SimpleNamespace
 
 import keras

@@ -1,3 +1,5 @@
+"""The digits, their normalization, and images read from files."""
+
 import keras
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""A grid of images shows what a network sees, under the right labels."""
+
 import types
 
 import numpy as np

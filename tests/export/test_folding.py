@@ -1,3 +1,5 @@
+"""A folded model computes the same with Keras's own layers alone."""
+
 import dataclasses
 import json
 import subprocess

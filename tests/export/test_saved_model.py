@@ -1,3 +1,5 @@
+"""A SavedModel serves what the model computes, with TensorFlow alone."""
+
 import os
 import subprocess
 import sys

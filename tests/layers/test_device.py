@@ -41,7 +41,7 @@ def test_programs_of_xla_get_none_of_tensorflow_s_kernels():
 @pytest.mark.parametrize("setting, expected", [("0", False), ("1", True)])
 def test_onednn_is_what_tensorflow_was_told(setting, expected, monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", setting)
-    code = "from keras_nfnets import device; print(device.has_onednn())"
+    code = "from keras_nfnets.layers import device; print(device.has_onednn())"
     found = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -1,3 +1,5 @@
+"""Weights are drawn alike on every backend, with the papers' variance."""
+
 import keras
 import numpy as np
 import pytest

@@ -1,21 +1,11 @@
-"""Attention, activation, stochastic depth and skip gain."""
+"""Every layer saves, loads, and knows its shapes and dtypes."""
 
 import keras
 import numpy as np
 import pytest
-from helpers import (
-    Reference,
-    assert_gradients,
-    assert_outputs,
-    gradients,
-    to_numpy,
-    weighted_sum,
-)
+from helpers import to_numpy
 
 from keras_nfnets import layers
-from keras_nfnets.layers import activations
-
-REFERENCE = Reference("blocks")
 
 LAYERS = [
     layers.VPActivation("silu", beta=0.9),
@@ -75,85 +65,6 @@ def test_mixed_precision_computes_in_half_and_keeps_float32(layer, policy):
     outputs = layer(np.ones((2, 8, 8, 6), "float32"))
     assert keras.backend.standardize_dtype(outputs.dtype) == policy[6:]
     assert {v.dtype for v in layer.trainable_variables} <= {"float32"}
-
-
-@pytest.mark.parametrize("name", sorted(REFERENCE.meta["se"]))
-def test_gate_is_the_papers(name):
-    case = REFERENCE.meta["se"][name]
-    name_of_plain = case["activation"].removeprefix("plain_")
-    if name_of_plain != case["activation"]:
-        activation = name_of_plain
-    else:
-        activation = activations.get(case["activation"])
-    layer = layers.SqueezeExcite(
-        case["se_ratio"], case["hidden_ch"], case["out_ch"], activation
-    )
-    layer.build((None, *case["shape"][1:]))
-    layer.call = layer.gate
-    prefix = f"se_{name}"
-    module = "squeeze_excite/~/linear"
-    variables = {
-        f"{module}::w": layer.reduce.kernel,
-        f"{module}::b": layer.reduce.bias,
-        f"{module}_1::w": layer.expand.kernel,
-        f"{module}_1::b": layer.expand.bias,
-    }
-    for key, variable in variables.items():
-        variable.assign(REFERENCE[f"{prefix}/params/{key}"])
-    assert layer.reduce.units == case["hidden"]
-    y, dx, grads = gradients(
-        layer,
-        REFERENCE[f"{prefix}/x"],
-        weighted_sum(REFERENCE[f"{prefix}/cotangent"]),
-    )
-    assert_outputs(y, REFERENCE[f"{prefix}/y"])
-    assert_gradients(dx, REFERENCE[f"{prefix}/dx"])
-    for key, variable in variables.items():
-        expected = REFERENCE[f"{prefix}/grads/{key}"]
-        assert_gradients(grads[id(variable)], expected)
-
-
-def test_fresh_gate_of_one_half_keeps_the_signal():
-    layer = layers.SqueezeExcite()
-    layer.build((None, 4, 4, 8))
-    for variable in layer.trainable_variables:
-        variable.assign(np.zeros(variable.shape))
-    x = keras.random.normal((2, 4, 4, 8), seed=1)
-    np.testing.assert_array_equal(to_numpy(layer(x)), to_numpy(x))
-
-
-@pytest.mark.parametrize("scale_by_keep", [False, True])
-@pytest.mark.parametrize("name", ["a", "b"])
-def test_stochastic_depth_is_the_papers(monkeypatch, name, scale_by_keep):
-    prefix = f"stochdepth_{name}"
-    mask = REFERENCE[f"{prefix}/mask"].reshape(-1, 1, 1, 1)
-    rate = REFERENCE.meta["stochdepth"][name]["drop_rate"]
-    # A draw that keeps just the samples that the reference kept.
-    draw = keras.ops.convert_to_tensor(np.where(mask, 0.999, 0.0), "float32")
-    monkeypatch.setattr(keras.random, "uniform", lambda *a, **k: draw)
-    layer = layers.StochasticDepth(rate, scale_by_keep)
-    x = REFERENCE[f"{prefix}/x"]
-    key = int(scale_by_keep)
-    assert_outputs(
-        layer(x, training=True), REFERENCE[f"{prefix}/y_train_scale{key}"]
-    )
-    assert_outputs(
-        layer(x, training=False), REFERENCE[f"{prefix}/y_eval_scale{key}"]
-    )
-
-
-def test_stochastic_depth_drops_whole_samples_at_its_rate():
-    layer = layers.StochasticDepth(0.3, seed=1)
-    x = np.ones((4000, 2, 2, 3), "float32")
-    kept = to_numpy(layer(x, training=True)).mean(axis=(1, 2, 3))
-    assert set(kept) == {0.0, 1.0}
-    # Four standard deviations of a share among 4,000.
-    assert abs(kept.mean() - 0.7) < 4 * np.sqrt(0.21 / 4000)
-
-
-def test_fresh_skip_gain_is_zero():
-    outputs = layers.SkipGain()(np.ones((2, 3), "float32"))
-    np.testing.assert_array_equal(to_numpy(outputs), np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""A checkpoint brings back all that training goes on from, or says why."""
+
 import json
 
 import keras

@@ -1,3 +1,5 @@
+"""A run's folder keeps its settings and history, and belongs to one run."""
+
 import shutil
 from types import SimpleNamespace
 

@@ -1,3 +1,5 @@
+"""Settings of a run are read, scaled, stored and compared."""
+
 import dataclasses
 import json
 

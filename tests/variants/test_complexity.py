@@ -1,3 +1,5 @@
+"""Parameters and multiply-adds are those of the papers' and timm's code."""
+
 import json
 from dataclasses import replace
 

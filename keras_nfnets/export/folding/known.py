@@ -24,7 +24,8 @@ def is_functional(model):
 
     Example:
 
-    >>> keras_nfnets.folding.is_functional(keras_nfnets.NFNet("nfnet_pico"))
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> keras_nfnets.export.folding.known.is_functional(model)
     True
     """
     call = next(kind for kind in type(model).__mro__ if "call" in vars(kind))

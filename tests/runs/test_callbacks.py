@@ -1,10 +1,13 @@
+"""Checkpoints, history and signals between the steps of a run."""
+
 import signal
 
 import keras
 import numpy as np
 import pytest
+from helpers import one_output, set_weights
 
-from keras_nfnets.callbacks import AveragedWeights, FiniteLoss
+from keras_nfnets.callbacks import AveragedWeights
 from keras_nfnets.runs.callbacks import Checkpoint, History, Signals
 from keras_nfnets.runs.checkpoints import Terminated
 from keras_nfnets.runs.folder import Run
@@ -20,22 +23,11 @@ def run(tmp_path):
 
 @pytest.fixture
 def model():
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    return model
-
-
-def set_weights(model, value):
-    for weight in model.trainable_variables:
-        weight.assign(np.full(weight.shape, value))
+    return one_output()
 
 
 def weight_in(path):
     return float(keras.models.load_model(path).get_weights()[0][0, 0])
-
-
-def weight_of(model):
-    return float(keras.ops.convert_to_numpy(model.weights[0])[0, 0])
 
 
 def saved(run):
@@ -129,37 +121,6 @@ def test_checkpoint_asked_to_terminate_before_the_first_step(run, model):
     assert set(saved(run)) == {0}
 
 
-def test_averages_are_evaluated_and_weights_kept_to_the_last_digit(run, model):
-    """Keras's own swap loses digits on TensorFlow where the two differ."""
-    model.compile(SGD(1 / 3, use_ema=True, ema_momentum=0.9), "mse")
-    x = np.ones((4, 2))
-    model.fit(x, 1000 * x[:, :1], epochs=3, verbose=0)
-    set_weights(model, 1e-5)
-    optimizer = model.optimizer
-    averages = [
-        keras.ops.convert_to_numpy(v)
-        for v in optimizer._model_variables_moving_average
-    ]
-    assert abs(averages[0][0, 0]) > 10
-
-    class Seeing(keras.callbacks.Callback):
-        def on_test_batch_end(self, batch, logs=None):
-            self.seen = weight_of(self.model)
-
-    seeing = Seeing()
-    model.evaluate(
-        x, x[:, :1], verbose=0, callbacks=[AveragedWeights(), seeing]
-    )
-    assert seeing.seen == averages[0][0, 0]
-    assert weight_of(model) == np.float32(1e-5)
-    for variable, value in zip(
-        optimizer._model_variables_moving_average, averages, strict=True
-    ):
-        np.testing.assert_array_equal(
-            keras.ops.convert_to_numpy(variable), value
-        )
-
-
 def test_best_model_has_the_averages(run, model):
     model.compile(SGD(0.1, use_ema=True), "mse")
     x = np.ones((4, 2))
@@ -242,11 +203,3 @@ def test_signals_leave_an_undisturbed_training_alone(run, model):
     with Signals(Checkpoint(run, 1)) as ends:
         model.fit(x, x[:, :1], verbose=0, callbacks=[ends])
     assert not ends.interrupted and not ends.checkpoint.terminate
-
-
-@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_loss_that_is_not_finite_ends_training(loss):
-    callback = FiniteLoss()
-    callback.on_epoch_end(0, {"loss": 3.0})
-    with pytest.raises(ValueError, match="stay finite.*in epoch 2"):
-        callback.on_epoch_end(1, {"loss": loss})

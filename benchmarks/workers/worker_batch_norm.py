@@ -4,7 +4,13 @@ Its convolutions are ours without standardization and gain, followed by
 `keras.layers.BatchNormalization`; everything else is the same.
 """
 
+import sys
+from pathlib import Path
+
 import worker
+
+# `batch_norm` stands where the study on digits finds it too.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 job = worker.job()
 with worker.timed("import"):

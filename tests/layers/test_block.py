@@ -1,3 +1,5 @@
+"""A block computes what the papers' block does, branch and shortcut."""
+
 import keras
 import numpy as np
 import pytest

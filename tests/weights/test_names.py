@@ -1,4 +1,4 @@
-"""timm's networks, from the arrays that timm itself computed."""
+"""Networks with timm's weights, by timm's names, compute what timm does."""
 
 import dataclasses
 
@@ -8,12 +8,7 @@ from helpers import Reference, assert_outputs, variant_of_timm
 
 import keras_nfnets
 from keras_nfnets.variants.plan import block_arguments
-from keras_nfnets.weights.names import (
-    assign,
-    collect,
-    haiku_slots,
-    timm_slots,
-)
+from keras_nfnets.weights.names import assign, collect, haiku_slots, timm_slots
 
 MODELS = [
     "dm_nfnet",

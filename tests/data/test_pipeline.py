@@ -2,77 +2,20 @@
 
 import dataclasses
 import importlib.util
-import json
-import logging
-import shutil
-from itertools import pairwise
 
 import keras
 import numpy as np
 import pytest
 from helpers import BACKEND, to_numpy
+from small_data import PLAIN, RECIPE, arrays, assert_same, take
 
 import keras_nfnets
-from keras_nfnets import data, recipes
-from keras_nfnets.data.order import shuffled
+from keras_nfnets import data
 
 tf = pytest.importorskip("tensorflow")
-sample = pytest.importorskip("sklearn.datasets").load_sample_images()
-image_file = pytest.importorskip("PIL.Image")
 pytestmark = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="TensorFlow reads on every backend"
 )
-
-# All of the papers' recipe but RandAugment, which has tests of its own.
-RECIPE = dataclasses.replace(
-    recipes.get("nfnet_f0").scaled(8, 2, 32), randaugment_layers=0, test_size=48
-)
-PLAIN = dataclasses.replace(
-    RECIPE,
-    random_crop=False,
-    random_flip=False,
-    mixup_share=0.0,
-    cutmix_share=0.0,
-)
-CLASSES = ("china", "flower")
-
-
-def photograph(label, index):
-    """A part of one of scikit-learn's photographs."""
-    top, left = 10 * index, 20 * index
-    return sample.images[label][top : top + 130, left : left + 170]
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """A folder with ten JPEG and five PNG files for each of two classes."""
-    root = tmp_path_factory.mktemp("photos")
-    for label, name in enumerate(CLASSES):
-        (root / name).mkdir()
-        for i in range(15):
-            suffix = "png" if i % 3 == 0 else "JPG"
-            photo = image_file.fromarray(photograph(label, i))
-            photo.save(root / name / f"{i:02}.{suffix}", quality=92)
-    return root
-
-
-@pytest.fixture(scope="module")
-def records(photos, tmp_path_factory):
-    root = tmp_path_factory.mktemp("records") / "photos"
-    pairs = [
-        (file, label)
-        for label, name in enumerate(CLASSES)
-        for file in sorted((photos / name).iterdir())
-    ]
-    data.write_records(root, CLASSES, pairs[::2], pairs[1::2], shards=3)
-    return root
-
-
-def arrays():
-    images = np.arange(20, dtype="float32").reshape(20, 1, 1, 1)
-    images = np.broadcast_to(images, (20, 4, 4, 1))
-    labels = np.arange(20) % 2
-    return data.from_arrays(images, labels, images, labels, "ab")
 
 
 @pytest.fixture(params=["arrays", "folder", "tfrecord"])
@@ -82,17 +25,6 @@ def source(request, photos, records):
         "folder": lambda: data.open_source(f"folder:{photos}"),
         "tfrecord": lambda: data.open_source(f"tfrecord:{records}"),
     }[request.param]()
-
-
-def take(batches, count):
-    return [tuple(map(np.asarray, batch)) for batch in batches.take(count)]
-
-
-def assert_same(ours, theirs):
-    assert len(ours) == len(theirs) > 0
-    for batch, other in zip(ours, theirs, strict=True):
-        for part, its in zip(batch, other, strict=True):
-            np.testing.assert_array_equal(part, its)
 
 
 def identities(batches):
@@ -210,25 +142,6 @@ def test_flipped_images_are_mirrored_and_about_half():
     assert 16 < mirrored.sum() < 48
 
 
-@pytest.mark.parametrize("count", [32, 200, 1437])
-def test_orders_are_random(count):
-    places = np.arange(count)
-    orders = [
-        [np.asarray(shuffled(places + e * count, count, s)) for e in range(10)]
-        for s in range(6)
-    ]
-    flat = [order for epochs in orders for order in epochs]
-    assert all((np.sort(order) == places).all() for order in flat)
-    # Four standard deviations of 60 orders: what is left of a random one's
-    # correlation has a deviation of 1, and one image stays, on average.
-    left = [np.corrcoef(o, places)[0, 1] * (count - 1) ** 0.5 for o in flat]
-    assert np.sqrt(np.mean(np.square(left))) < 1 + 4 / 120**0.5
-    assert np.mean([(o == places).sum() for o in flat]) < 1 + 4 / 60**0.5
-    again = [(a == b).sum() for e in orders for a, b in pairwise(e)]
-    assert np.mean(again) < 1 + 4 / 54**0.5
-    assert int(shuffled(7, count, 3)) == orders[3][0][7]
-
-
 def test_flips_do_not_follow_crops():
     across, down = np.meshgrid(np.arange(128.0), np.arange(128.0))
     image = np.stack([across, down, np.zeros_like(down)], -1)
@@ -252,6 +165,7 @@ def test_test_images_are_cropped_as_the_papers_do(photos):
     batches = take(data.test_batches(source, RECIPE), 9)
     images = np.concatenate([images for images, *_ in batches])
     name = source.test.name(0)
+    image_file = pytest.importorskip("PIL.Image")
     image = np.asarray(image_file.open(name), "float32")
     crop = keras_nfnets.evaluation_crop(image, "nfnet_f0", size=48)
     expected = to_numpy(keras_nfnets.preprocess_input(crop))
@@ -305,76 +219,6 @@ def test_other_augmentation_takes_the_place_of_the_recipes(photos):
     assert set(rows.ravel()) == {0.0, 1.0}
 
 
-def test_corrupt_images_are_named_and_replaced(photos, tmp_path, caplog):
-    root = shutil.copytree(photos, tmp_path / "photos")
-    whole = data.open_source(f"folder:{root}")
-    bad = [whole.train.name(i) for i in (3, 4, 20)]
-    for name in bad:
-        with open(name, "r+b") as file:
-            file.truncate(30)
-    source = data.open_source(f"folder:{root}")
-    with caplog.at_level(logging.WARNING, "keras_nfnets"):
-        batches = take(data.train_batches(source, PLAIN, seed=1), 6)
-    assert set(source.skipped.values()) == set(bad)
-    assert all(name in caplog.text for name in bad)
-    # The others keep their places.
-    good = take(
-        data.train_batches(data.open_source(f"folder:{photos}"), PLAIN, seed=1),
-        6,
-    )
-    same = [
-        (image == other).all()
-        for (images, _), (others, _) in zip(batches, good, strict=True)
-        for image, other in zip(images, others, strict=True)
-    ]
-    assert len(same) - sum(same) == 6  # three images in two epochs of 24
-    later = data.train_batches(source, PLAIN, seed=1, first_step=2)
-    assert_same(take(later, 4), batches[2:])
-
-
-def test_corrupt_test_image_has_no_weight(photos, tmp_path):
-    root = shutil.copytree(photos, tmp_path / "photos")
-    whole = data.open_source(f"folder:{root}")
-    for index in (0, whole.test_count - 1):
-        with open(whole.test.name(index), "wb") as file:
-            file.write(b"no image")
-    source = data.open_source(f"folder:{root}")
-    batches = take(data.test_batches(source, PLAIN), 9)
-    weights = np.concatenate([weights for *_, weights in batches])
-    assert (weights > 0).sum() == source.test_count - 2
-    assert len(source.skipped) == 2
-
-
-def test_too_many_corrupt_images_stop_the_run(capsys):
-    source = arrays()
-    count = source.train_count
-    callback = data.SkippedImages(source, batch_size=count, share=2 / count)
-    callback.on_epoch_end(0)
-    assert capsys.readouterr().out == ""
-    # Read ahead, an image of the next epoch has no part in this one's count.
-    numbers = {("train", n): str(n) for n in (0, count - 1, count)}
-    source.skipped.update(numbers)
-    callback.on_train_batch_begin(0)
-    callback.on_epoch_end(0)
-    assert capsys.readouterr().out.startswith("2 images could not be read")
-    callback.on_epoch_end(1)
-    assert capsys.readouterr().out.startswith("1 images could not be read")
-    source.skipped["train", 1] = "c"
-    with pytest.raises(ValueError, match="of the images.*Received: 3.*'c'"):
-        callback.on_train_batch_begin(0)
-
-
-def test_corrupt_held_out_images_have_a_count_of_their_own(capsys):
-    source = arrays()
-    callback = data.SkippedImages(source, batch_size=4, share=0.001)
-    source.skipped.update({("train", 0): "a", ("test", 0): "b"})
-    callback.on_epoch_end(0)
-    assert "1 held-out images" in capsys.readouterr().out
-    source.skipped["test", 1] = "c"
-    with pytest.raises(ValueError, match="1 of .*Received: 2 .*'c'"):
-        callback.on_epoch_end(1)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -386,20 +230,6 @@ def test_corrupt_held_out_images_have_a_count_of_their_own(capsys):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         data.train_batches(arrays(), PLAIN, **arguments)
-
-
-def test_labels_of_no_class_in_records_are_left_out(photos, tmp_path):
-    files = sorted((photos / CLASSES[0]).iterdir())[:8]
-    pairs = [(file, index % 3) for index, file in enumerate(files)]
-    root = tmp_path / "records"
-    data.write_records(root, "abc", pairs, pairs, shards=1)
-    index = json.loads((root / "dataset.json").read_text())
-    index["class_names"] = ["a", "b"]
-    (root / "dataset.json").write_text(json.dumps(index))
-    source = data.open_source(f"tfrecord:{root}")
-    weights = [w for *_, w in take(data.test_batches(source, PLAIN), 9)]
-    assert (np.concatenate(weights) > 0).sum() == 6
-    assert set(source.skipped) == {("test", 2), ("test", 5)}
 
 
 def test_more_hosts_than_files(records):

@@ -21,6 +21,10 @@ def load():
 
 
 tool = load()
+# The tool has put its folder on the path.
+compiling = importlib.import_module("tpu.compiling")
+compiled = importlib.import_module("tpu.program")
+report = importlib.import_module("tpu.report")
 GIB = 2**30
 
 
@@ -69,10 +73,10 @@ def test_unknown_variant_and_small_size_are_the_packages_errors(options):
     options.backend = BACKEND
     options.variant = "nfnet_picoo"
     with pytest.raises(ValueError, match="Did you mean 'nfnet_pico'"):
-        tool._build(options)
+        compiling.build(options)
     options.variant, options.size = "nfnet_pico", 8
     with pytest.raises(ValueError, match="at least 32 pixels"):
-        tool._build(options)
+        compiling.build(options)
 
 
 # Two of a module that libtpu 0.0.52 compiled for v5e:2x2, shortened, and an
@@ -88,8 +92,8 @@ HLO = """
 
 
 def test_all_reduces():
-    assert tool.all_reduces(HLO) == (4, 2 + 2 * 3 * 3 * 3 * 16, 4000)
-    assert tool.all_reduces("ENTRY %main") == ()
+    assert compiled.all_reduces(HLO) == (4, 2 + 2 * 3 * 3 * 3 * 16, 4000)
+    assert compiled.all_reduces("ENTRY %main") == ()
 
 
 # The first is what libtpu 0.0.52 says, the second what XLA said before.
@@ -107,13 +111,13 @@ OUT_OF_MEMORY = {
 
 @pytest.mark.parametrize("message", OUT_OF_MEMORY)
 def test_out_of_memory(message):
-    assert tool.out_of_memory(message) == OUT_OF_MEMORY[message]
+    assert compiled.out_of_memory(message) == OUT_OF_MEMORY[message]
 
 
 def test_other_errors_are_not_out_of_memory():
-    assert tool.out_of_memory("INVALID_ARGUMENT: 3.0G of 2.0G hbm") is None
+    assert compiled.out_of_memory("INVALID_ARGUMENT: 3.0G of 2.0G hbm") is None
     vmem = "RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem. Used "
-    assert tool.out_of_memory(vmem + "20.00M of 16.00M") is None
+    assert compiled.out_of_memory(vmem + "20.00M of 16.00M") is None
 
 
 def program(batch=32, **changes):
@@ -125,7 +129,7 @@ def program(batch=32, **changes):
         accessed=26_819_047_424,
         all_reduces=(4, 142_988_000),
     )
-    return tool.Program(batch, **{**sizes, **changes})
+    return compiled.Program(batch, **{**sizes, **changes})
 
 
 def rows(table):
@@ -134,7 +138,7 @@ def rows(table):
 
 
 def test_table_of_a_program_that_fits(options):
-    cells = rows(tool.program_table(options, program(), {"weights": 286e6}))
+    cells = rows(report.program_table(options, program(), {"weights": 286e6}))
     assert cells["fits"] == "yes"
     assert cells["  weights"] == "0.286 GB"
     assert cells["  padding"] == "0.592 GB"
@@ -143,39 +147,39 @@ def test_table_of_a_program_that_fits(options):
     # 26.8 GB at 819 GB/s; 1.3 TFLOP at 197 TFLOP/s would take 6.7 ms.
     assert cells["time at peak rates"] == "32.75 ms or more, limited by memory"
     assert "all-reduces" not in cells
-    computing = tool.program_table(options, program(flops=1e14), {})
+    computing = report.program_table(options, program(flops=1e14), {})
     assert "limited by computation" in rows(computing)["time at peak rates"]
 
 
 def test_table_says_that_the_time_is_a_bound(options):
-    caption = tool.program_table(options, program(), {}).caption
+    caption = report.program_table(options, program(), {}).caption
     assert "bound" in caption and "not a measurement" in caption
 
 
 def test_table_of_several_chips(options):
     options.topology = "v5e:2x2"
-    cells = rows(tool.program_table(options, program(), {}))
+    cells = rows(report.program_table(options, program(), {}))
     assert cells["all-reduces"] == "2, 0.143 GB"
 
 
 def test_cores_share_their_chip(options):
     options.topology = "v3:2x2"
-    cells = rows(tool.program_table(options, program(), {}))
+    cells = rows(report.program_table(options, program(), {}))
     assert cells["peak"].endswith("of 17.180 GB")
     assert "all-reduces" in cells
 
 
 def does_not_fit(batch=512):
-    return tool.DoesNotFit(batch, 27.03 * GIB, 15.75 * GIB)
+    return compiled.DoesNotFit(batch, 27.03 * GIB, 15.75 * GIB)
 
 
 def test_what_does_not_fit_is_a_table_and_status_1(libtpu, monkeypatch, capsys):
     def fail(model, options):
         raise does_not_fit()
 
-    monkeypatch.setattr(tool, "_set_environment", lambda backend: None)
-    monkeypatch.setattr(tool, "_build", lambda options: None)
-    monkeypatch.setattr(tool, "_compile", fail)
+    monkeypatch.setattr(compiling, "set_environment", lambda backend: None)
+    monkeypatch.setattr(compiling, "build", lambda options: None)
+    monkeypatch.setattr(compiling, "compile_for_tpu", fail)
     assert tool.main(["nfnet_pico", "--batch", "512"]) == 1
     printed = capsys.readouterr().out
     assert "no, 12.112 GB too much" in printed
@@ -193,7 +197,7 @@ def test_largest_batch(largest, start, capsys):
             raise does_not_fit(batch)
         return program(batch)
 
-    assert tool.largest_batch(compile_batch, start, 8).batch == largest
+    assert compiling.largest_batch(compile_batch, start, 8).batch == largest
     assert len(set(tried)) == len(tried) < 16
     assert all(batch % 8 == 0 for batch in tried)
 
@@ -202,14 +206,14 @@ def test_largest_batch_of_what_never_fits(capsys):
     def compile_batch(batch):
         raise does_not_fit(batch)
 
-    with pytest.raises(tool.DoesNotFit) as caught:
-        tool.largest_batch(compile_batch, 32, 8)
+    with pytest.raises(compiled.DoesNotFit) as caught:
+        compiling.largest_batch(compile_batch, 32, 8)
     assert caught.value.batch == 8
 
 
 def test_copies_of_tensorflow_become_reshapes():
     line = "    %9 = mhlo.copy %8 : tensor<3x3xf32> loc(#loc1)"
-    assert tool.without_copies(line) == (
+    assert compiling.without_copies(line) == (
         "    %9 = stablehlo.reshape %8 : (tensor<3x3xf32>) -> "
         "tensor<3x3xf32> loc(#loc1)"
     )

@@ -1,0 +1,224 @@
+"""A machine that follows pickles, restricted to what weight files need.
+
+Unpickling runs what a file says, so nothing here does: the machine follows
+few opcodes, on values that can do nothing, and refuses all else. No step
+recurses, so nesting costs nothing, and none makes more bytes than the file
+has, so a small file cannot ask for much.
+"""
+
+import pickletools
+
+from keras_nfnets.weights.haiku_arrays import (
+    Array,
+    Dtype,
+    Symbol,
+    call,
+    show,
+    symbol_of,
+)
+
+# An array takes about 25 steps, and the papers' largest network has 1,700.
+MAX_STEPS = 1_000_000
+
+# What other files that carry the same name begin with.
+FORMATS = {
+    b"PK": "a zip archive, as true .npz and PyTorch files are",
+    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": "an .npy file",
+    b"{": "a JSON file",
+}
+
+_MARK = object()
+CONSTANTS = {
+    "MARK": _MARK,
+    "NONE": None,
+    "NEWTRUE": True,
+    "NEWFALSE": False,
+    "EMPTY_TUPLE": (),
+}
+# How many bytes the number after an opcode has.
+INTEGERS = {"BININT1": 1, "BININT2": 2, "BININT": 4}
+BYTES = {"SHORT_BINBYTES": 1, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
+STRINGS = {"SHORT_BINUNICODE": 1, "BINUNICODE": 4, "BINUNICODE8": 8}
+TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+class Machine:
+    """Follows a pickle's opcodes as far as weight files need them.
+
+    Values are None, Booleans, integers, strings, bytes as `bytearray`, tuples,
+    dictionaries, `Symbol`, `Dtype` and `Array`.
+    """
+
+    def __init__(self, file, size):
+        self.file = file
+        self.size = size
+        self.position = self.start = 0
+        self.stack = []
+        self.memo = {}
+        self.encoded = 0
+
+    def run(self):
+        """Returns the one value that the file describes."""
+        try:
+            self.check_format()
+            for _ in range(MAX_STEPS):
+                self.start = self.position
+                code = chr(self.take(1)[0])
+                if code == ".":
+                    return self.result()
+                known = pickletools.code2op.get(code)
+                self.step(known.name if known else repr(code))
+            raise ValueError(f"it takes more than {MAX_STEPS} steps")
+        except ValueError as error:
+            raise ValueError(f"{error} (at byte {self.start})") from None
+
+    def check_format(self):
+        """Refuses what is no pickle, by the bytes that a file begins with."""
+        head = self.file.read(9)
+        self.file.seek(0)
+        if not head:
+            raise ValueError("it is empty")
+        for start, kind in FORMATS.items():
+            if head.startswith(start):
+                raise ValueError(f"it is {kind}")
+        if head[0] != 0x80 or head[1:2] not in (b"\2", b"\3", b"\4", b"\5"):
+            kind = ", but of safetensors" if head[8:] == b"{" else ""
+            raise ValueError(f"it is not a pickle of protocol 2 to 5{kind}")
+
+    def result(self):
+        (value,) = self.pop(1)
+        if self.stack:
+            raise ValueError("values are left over at its end")
+        if self.position != self.size:
+            left = self.size - self.position
+            raise ValueError(f"{left} bytes follow its end")
+        return value
+
+    def step(self, name):
+        """Follows the opcode of this name."""
+        match name:
+            case "PROTO" if self.start == 0:
+                self.take(1)
+            case "FRAME":
+                self.check_left(self.number(8))
+            case "MEMOIZE":
+                self.memo[len(self.memo)] = self.top()
+            case "BINPUT" | "LONG_BINPUT":
+                self.memo[self.index(name)] = self.top()
+            case "REDUCE":
+                function, arguments = self.pop(2)
+                self.stack.append(self.call(function, arguments))
+            case "BUILD":
+                (state,) = self.pop(1)
+                if not isinstance(self.top(), Dtype | Array):
+                    raise ValueError(f"{show(self.top())} is given a state")
+                self.top().build(state)
+            case "SETITEM":
+                self.set_items(self.pop(2))
+            case "SETITEMS":
+                self.set_items(self.pop_to_mark())
+            case _:
+                self.stack.append(self.value(name))
+
+    def value(self, name):
+        """Returns what an opcode puts on the stack."""
+        if name in CONSTANTS:
+            return CONSTANTS[name]
+        if name in INTEGERS:
+            return self.number(INTEGERS[name], signed=name == "BININT")
+        if name in BYTES:
+            return self.take(self.number(BYTES[name]))
+        if name in STRINGS:
+            return self.take(self.number(STRINGS[name])).decode()
+        if name in TUPLES:
+            return tuple(self.pop(TUPLES[name]))
+        match name:
+            case "EMPTY_DICT":
+                return {}
+            case "TUPLE":
+                return tuple(self.pop_to_mark())
+            case "BINGET" | "LONG_BINGET":
+                index = self.index(name)
+                if index in self.memo:
+                    return self.memo[index]
+                raise ValueError(f"value {index} is used before it is there")
+            case "GLOBAL":
+                return symbol_of(self.line(), self.line())
+            case "STACK_GLOBAL":
+                return symbol_of(*self.pop(2))
+        raise ValueError(f"opcode {name} is not allowed")
+
+    def call(self, function, arguments):
+        match function, arguments:
+            case Symbol.ENCODE, (str() as text, "latin1"):
+                return self.encode(text)
+        return call(function, arguments)
+
+    def encode(self, text):
+        # One string may be encoded again and again.
+        self.encoded += len(text)
+        if self.encoded > self.size:
+            raise ValueError("it encodes more bytes than it has")
+        return bytearray(text.encode("latin1"))
+
+    def set_items(self, items):
+        """Sets keys and values, in turns, in the dictionary on top."""
+        target = self.top()
+        if type(target) is not dict or len(items) % 2:
+            raise ValueError(f"{show(target)} is given {len(items)} items")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) is not str:
+                raise ValueError(f"a key is {show(key)}")
+            if key in target:
+                raise ValueError(f"{show(key)} is there twice")
+            target[key] = value
+
+    def top(self):
+        (value,) = self.pop(1)
+        self.stack.append(value)
+        return value
+
+    def pop(self, count):
+        values = self.stack[-count:]
+        if len(values) < count or any(v is _MARK for v in values):
+            raise ValueError("a value is missing")
+        del self.stack[-count:]
+        return values
+
+    def pop_to_mark(self):
+        for index in reversed(range(len(self.stack))):
+            if self.stack[index] is _MARK:
+                values = self.stack[index + 1 :]
+                del self.stack[index:]
+                return values
+        raise ValueError("a mark is missing")
+
+    def index(self, name):
+        index = self.number(4 if name.startswith("LONG") else 1)
+        if index >= MAX_STEPS:
+            raise ValueError(f"value {index} is past the last one allowed")
+        return index
+
+    def number(self, count, signed=False):
+        return int.from_bytes(self.take(count), "little", signed=signed)
+
+    def line(self):
+        line = self.file.readline(100)
+        self.position += len(line)
+        if not line.endswith(b"\n"):
+            raise ValueError("a global's name has no end")
+        return line[:-1].decode()
+
+    def take(self, count):
+        self.check_left(count)
+        data = bytearray(count)
+        if self.file.readinto(data) != count:
+            raise ValueError("it shrank while being read")
+        self.position += count
+        return data
+
+    def check_left(self, count):
+        left = self.size - self.position
+        if count > left:
+            raise ValueError(f"{left} bytes are left where {count} are needed")
