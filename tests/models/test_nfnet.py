@@ -127,7 +127,7 @@ def test_loss_and_every_gradient_are_the_papers(case):
 @pytest.mark.skipif(BACKEND == "jax", reason="building it takes 20 s on JAX")
 def test_parameter_counts_are_the_papers():
     # The other variants differ in depth and width only, and building them all
-    # takes minutes; variants/test_complexity.py counts each of them from the table.
+    # takes minutes; test_complexity.py counts each of them from the table.
     # In a stateless scope, layers are built without allocating weights.
     with keras.StatelessScope():
         model = keras_nfnets.NFNet("nfnet_f0")
