@@ -180,6 +180,7 @@ def prepared(library, tmp_path, monkeypatch):
         class Squares(library.core.GeneratorBasedBuilder):
             VERSION = library.core.Version("1.2.0")
             pkg_dir_path = tmp_path
+            code_path = None  # no package holds this file
 
             def _info(self):
                 return library.core.DatasetInfo(
