@@ -215,8 +215,15 @@ def _give_agc(model, optimizer, agc):
             "`compile` to keep what `with_agc` gave it, or a new optimizer. "
             f"Received: optimizer={optimizer!r} with {rules.agc}, agc={agc}"
         )
-    if agc:
-        attach(optimizer, Rules(agc, model, of_model=True))
+    if not agc:
+        return
+    built = rules is not None and rules.names is not None
+    if built and rules.agc.detailed != agc.detailed:
+        raise ValueError(
+            "`agc` must be as detailed as it was when the optimizer was built; "
+            f"pass a new optimizer. Received: agc={agc} after {rules.agc}"
+        )
+    attach(optimizer, Rules(agc, model, of_model=True))
 
 
 def _check_used(model):
