@@ -35,12 +35,13 @@ LEVEL = {
 BACKENDS = {"tensorflow", "jax", "torch"}
 # Where a function may import one, since the function is about that backend.
 KNOW_THEIR_BACKEND = {
+    "training.agc_rules",
+    "training.agc_step",
     "training.ascent",
     "layers.convolve",
     "layers.device",
     "training.distribution",
     "export.saved_model",
-    "training.hooks",
     "training.optimizers",
     "layers.remat",
     "layers.standardization",

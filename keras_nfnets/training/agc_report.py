@@ -13,12 +13,14 @@ PART = re.compile(r"(stem|stage\d+|head)(_block\d+)?/")
 
 
 class Units(typing.NamedTuple):
-    """What `agc.clip_units` found: a vector for the units of all variables.
+    """What `unitwise.clip_units` found, a vector for all units.
 
     Args:
         marks: Boolean tensor `(units,)`, which of them were clipped.
         gradient_norms: Tensor `(units,)`, before clipping.
         weight_norms: Tensor `(units,)`.
+        above: Boolean tensor `(units,)`, whose weights are above the floor,
+            so that they count in a share.
         counts: Dictionary, how many units each variable has, by its index and
             in the order of the vectors.
     """
@@ -26,20 +28,24 @@ class Units(typing.NamedTuple):
     marks: object
     gradient_norms: object
     weight_norms: object
+    above: object
     counts: dict
 
 
-def names(variables):
-    """Returns what a detailed report reports beside the total, in order.
+def names(variables, detailed):
+    """Returns the names of what is reported, in order.
 
     Args:
         variables: List of the variables that may be clipped.
+        detailed: Boolean, as in `keras_nfnets.AGC`.
 
     Returns:
-        A list of strings.
+        A list of strings, the total first.
     """
+    if not detailed:
+        return [TOTAL]
     parts = dict.fromkeys(_part(v) for v in variables)
-    return [*parts, GRADIENT_NORM, WEIGHT_NORM]
+    return [TOTAL, *parts, GRADIENT_NORM, WEIGHT_NORM]
 
 
 def is_detail(name):
@@ -52,39 +58,50 @@ def is_detail(name):
     return name in norms or name.startswith(f"{TOTAL}_")
 
 
-def total(units):
-    """Returns the share of clipped units by its name, a dictionary.
-
-    Args:
-        units: `Units`.
-    """
-    return {TOTAL: ops.mean(ops.cast(units.marks, "float32"))}
-
-
-def details(units, variables):
-    """Returns a detailed report, tensors by name.
+def report(units, variables, named):
+    """Returns what a step reports, and whether each value counts.
 
     Args:
         units: `Units`.
         variables: List of all variables of the step, of which `units` knows
             those that may be clipped.
+        named: List of strings, of `names`.
+
+    Returns:
+        Two float32 tensors `(len(named),)`: the values, and 1 or 0. Where no
+        unit counts, a share does not.
     """
-    marks = ops.cast(units.marks, "float32")
-    clipped, counts, start = {}, {}, 0
+    clipped = ops.cast(ops.logical_and(units.marks, units.above), "float32")
+    above = ops.cast(units.above, "float32")
+    found = {TOTAL: _share(ops.sum(clipped), ops.sum(above))}
+    if len(named) > 1:
+        found |= _shares_of_parts(clipped, above, units.counts, variables)
+        found[GRADIENT_NORM] = _norm(units.gradient_norms), 1.0
+        found[WEIGHT_NORM] = _norm(units.weight_norms), 1.0
+    absent = 0.0, 0.0
+    values, weights = zip(*(found.get(n, absent) for n in named), strict=True)
+    return tuple(
+        ops.stack([ops.cast(x, "float32") for x in each])
+        for each in (values, weights)
+    )
+
+
+def _shares_of_parts(clipped, above, counts, variables):
+    sums, start = {}, 0
     # Variables of a part follow each other: a few slices, not one for each.
     for part, group in itertools.groupby(
-        units.counts.items(), lambda item: _part(variables[item[0]])
+        counts.items(), lambda item: _part(variables[item[0]])
     ):
-        count = sum(count for _, count in group)
-        here = ops.sum(marks[start : start + count])
-        clipped[part] = clipped.get(part, 0.0) + here
-        counts[part] = counts.get(part, 0) + count
-        start += count
-    return {
-        **{part: clipped[part] / counts[part] for part in clipped},
-        GRADIENT_NORM: _norm(units.gradient_norms),
-        WEIGHT_NORM: _norm(units.weight_norms),
-    }
+        end = start + sum(count for _, count in group)
+        here = ops.sum(clipped[start:end]), ops.sum(above[start:end])
+        before = sums.get(part, (0.0, 0.0))
+        sums[part] = before[0] + here[0], before[1] + here[1]
+        start = end
+    return {part: _share(*both) for part, both in sums.items()}
+
+
+def _share(clipped, above):
+    return clipped / ops.maximum(above, 1.0), above > 0
 
 
 def _norm(norms):

@@ -3,7 +3,7 @@
 Keras's own `train_step` runs, and everything from the optimizer on (unscaling,
 accumulation, the sum over replicas, AGC, the update, the averages) sees the
 weights as they were. How a step holds its weights is each backend's own; this
-module knows that, as `hooks` knows where AGC enters.
+module knows that, as `agc_step` knows where AGC enters.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import threading
 import keras
 from keras import ops
 
-from keras_nfnets.training.hooks import inner_optimizer, replaced
+from keras_nfnets.training.agc_rules import inner_optimizer
 from keras_nfnets.training.sam import ascent, first_share
 
 
@@ -75,7 +75,7 @@ def _on_jax(model, sam, state, data):
         )
         return ops.multiply(loss, factor), updates
 
-    return replaced([(model, "compute_loss_and_updates", moved_loss)], "SAM")
+    return _replaced([(model, "compute_loss_and_updates", moved_loss)])
 
 
 def _parts_of_batch():
@@ -226,7 +226,7 @@ def _moved(model, offsets, factor, assign, update):
         (optimizer, "scale_loss", scale_loss),
         (optimizer, update, put_back_and_update),
     ]
-    with replaced(methods, "SAM"):
+    with _replaced(methods):
         _held.factor = factor
         _held.weights = [ops.stop_gradient(ops.copy(v)) for v in variables]
         try:
@@ -235,3 +235,29 @@ def _moved(model, offsets, factor, assign, update):
         finally:
             # Where the step was interrupted, or has nothing to update.
             put_back()
+
+
+@contextlib.contextmanager
+def _replaced(methods):
+    """While open, instances have other methods than their classes.
+
+    Args:
+        methods: List of an owner, the name of its method, and the method.
+
+    Raises:
+        RuntimeError: If this version of Keras has no method of that name.
+    """
+    for owner, method_name, _ in methods:
+        if not hasattr(owner, method_name):
+            # Better than training on without what was asked for.
+            raise RuntimeError(
+                f"Keras {keras.__version__} has no {method_name} in "
+                f"{type(owner).__name__}, where SAM would enter the step."
+            )
+    try:
+        for owner, method_name, method in methods:
+            object.__setattr__(owner, method_name, method)
+        yield
+    finally:
+        for owner, method_name, _ in methods:
+            owner.__dict__.pop(method_name, None)

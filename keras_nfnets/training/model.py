@@ -1,26 +1,28 @@
 """AGC and SAM inside `model.fit`, on every backend.
 
 The order of a step is fixed: gradients of the scaled loss, unscale,
-accumulate, sum over replicas, AGC, then the optimizer's own update. Keras's
-own `train_step` runs; `hooks` lets AGC in at its place, and `ascent` moves the
-weights for SAM while the gradients are taken.
+accumulate, sum over replicas, AGC, then the optimizer's own update. AGC is the
+optimizer's, whatever `train_step` runs; `ascent` moves the weights for SAM
+while Keras's own step takes the gradients.
 """
 
-import contextlib
 import functools
 
 import keras
-from keras import ops
 
 # What `keras.Model(inputs, outputs)` is; Keras does not export it.
 from keras.src.models.functional import Functional
 
-from keras_nfnets.training import agc_report
-from keras_nfnets.training.agc import AGC, clip_units
+from keras_nfnets.training.agc import AGC
+from keras_nfnets.training.agc_rules import Rules, inner_optimizer
+from keras_nfnets.training.agc_step import (
+    attach,
+    has_agc,
+    named_report,
+    plain,
+)
 from keras_nfnets.training.ascent import at_ascent, check_optimizer
-from keras_nfnets.training.hooks import after_sum
 from keras_nfnets.training.sam import SAM
-from keras_nfnets.training.units import units_of_model
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -28,10 +30,16 @@ class AGCModel(keras.Model):
     """A `keras.Model` whose training step clips gradients adaptively.
 
     It is built as any Keras model is: from inputs and outputs, or as a base
-    class with a `call` of its own. The gradient that is clipped is that of
-    the global batch: after loss scaling is undone, after accumulation, and
-    after the sum over replicas. What a Keras optimizer clips or decays itself
+    class with a `call` or a `train_step` of its own. `compile` gives AGC to
+    its optimizer, as `optimizers.with_agc` does, so whatever step updates
+    with `self.optimizer` clips. The gradient that is clipped is that of the
+    global batch: after loss scaling is undone, after accumulation, and after
+    the sum over replicas. What a Keras optimizer clips or decays itself
     (`clipnorm`, decoupled `weight_decay`) it does before, as always.
+
+    The logs of `fit` get `agc_clipped`, see `AGC`, as the mean since
+    `reset_metrics`: of the epoch. It is none of `metrics`, and what the other
+    methods return is what it is for `keras.Model`.
 
     Args:
         *args: As for `keras.Model`.
@@ -47,8 +55,9 @@ class AGCModel(keras.Model):
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
     """
 
-    _clipper = None
+    _agc = None
     _sam = None
+    _is_fitting = False
 
     def __init__(self, *args, **kwargs):
         if _is_functional(args, kwargs) and not isinstance(self, Functional):
@@ -62,16 +71,16 @@ class AGCModel(keras.Model):
 
         Args:
             *args: As for `keras.Model.compile`.
-            agc: `AGC`, or `None` to train as `keras.Model` does. Defaults to
-                `AGC()`, the paper's settings.
-            sam: `SAM`, for sharpness-aware minimization, or `None`. Defaults
-                to `None`.
+            agc: `AGC`, or `None` to train as `keras.Model` does, with the
+                optimizer as it is. Defaults to `AGC()`, the paper's settings.
+            sam: `SAM`, for sharpness-aware minimization, or `None`. It needs
+                Keras's own `train_step`. Defaults to `None`.
             **kwargs: As for `keras.Model.compile`.
 
         Raises:
             ValueError: If `agc` or `sam` is something else, the `exclude` of
-                `agc` matches nothing, or the optimizer accumulates gradients
-                while `sam` is given.
+                `agc` matches nothing, the optimizer has AGC already, or it
+                accumulates gradients while `sam` is given.
         """
         if agc is not None and not isinstance(agc, AGC):
             raise ValueError(
@@ -88,21 +97,62 @@ class AGCModel(keras.Model):
             check_optimizer(self.optimizer)
         self._sam = sam
         self._given_jit_compile = kwargs.get("jit_compile", "auto")
-        self._clipper = agc and _Clipper(agc, self)
-        if self._clipper and self.built:
-            _ = self._clipper.units  # raises now rather than in `fit`
+        self._agc = agc
+        _give_agc(self, self.optimizer, agc)
 
     def make_train_function(self, force=False):
         # On TensorFlow a step that made the variables of the optimizer or of
         # `metrics` would be traced a second time, for as long as the first.
         if self.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
+        before = self.train_function
         super().make_train_function(force)
+        if self._agc and self.train_function is not before:
+            self.train_function = self._reporting(self.train_function)
         self._build_metrics_before("train_function")
 
     def make_test_function(self, force=False):
         super().make_test_function(force)
         self._build_metrics_before("test_function")
+
+    def _reporting(self, function):
+        """Lets a step of `fit` report what was clipped in its logs."""
+
+        def call(*args):
+            result = function(*args)
+            _check_used(self)
+            if not self._is_fitting:
+                return result
+            on_jax = isinstance(result, tuple)
+            logs, *state = result if on_jax else (result,)
+            # JAX holds the values of variables outside of them meanwhile.
+            values = state[0][2] if on_jax else self.optimizer.variables
+            if isinstance(logs, dict):
+                logs = {**logs, **named_report(self.optimizer, values)}
+            return (logs, *state) if on_jax else logs
+
+        return call
+
+    def _get_metrics_result_or_logs(self, logs):
+        # Keras compares the names in the logs with those of the metrics.
+        if not (self._agc and isinstance(logs, dict)):
+            return super()._get_metrics_result_or_logs(logs)
+        names = inner_optimizer(self.optimizer).rules.names or ()
+        others = {n: x for n, x in logs.items() if n not in names}
+        own = {n: x for n, x in logs.items() if n in names}
+        return {**super()._get_metrics_result_or_logs(others), **own}
+
+    def fit(self, *args, **kwargs):
+        self._is_fitting = True
+        try:
+            return super().fit(*args, **kwargs)
+        finally:
+            self._is_fitting = False
+
+    def reset_metrics(self):
+        super().reset_metrics()
+        if self._agc:
+            self.optimizer.reset_agc_report()
 
     def _build_metrics_before(self, name):
         """Lets a function's first call build `metrics` before it is traced."""
@@ -125,38 +175,20 @@ class AGCModel(keras.Model):
         setattr(self, name, build_and_call)
 
     def train_step(self, *args):
-        with contextlib.ExitStack() as stack:
-            if self._sam:
-                stack.enter_context(at_ascent(self, self._sam, *args))
-            if self._clipper:
-                stack.enter_context(after_sum(self.optimizer, self._clipper))
-            result = super().train_step(*args)
-        if self._clipper and keras.backend.backend() == "jax":
-            return self._clipper.add_to_state(*result, self.metrics_variables)
-        return result
-
-    def test_step(self, *args):
-        result = super().test_step(*args)
-        logs = result[0] if isinstance(result, tuple) else result
-        for name in self._clipper.trackers if self._clipper else ():
-            logs.pop(name, None)
-        return result
-
-    @property
-    def metrics(self):
-        trackers = self._clipper.trackers.values() if self._clipper else ()
-        return [*super().metrics, *trackers]
+        if not self._sam:
+            return super().train_step(*args)
+        with at_ascent(self, self._sam, *args):
+            return super().train_step(*args)
 
     def get_compile_config(self):
         config = super().get_compile_config()
         if config:
-            agc = self._clipper and self._clipper.agc
-            config["agc"] = keras.saving.serialize_keras_object(agc)
+            config["agc"] = keras.saving.serialize_keras_object(self._agc)
             config["sam"] = keras.saving.serialize_keras_object(self._sam)
             # Keras saves the one that was passed, without what scales the
             # loss, and then cannot load its state under another policy.
             config["optimizer"] = keras.saving.serialize_keras_object(
-                self.optimizer
+                plain(self.optimizer) if self._agc else self.optimizer
             )
             # Keras saves what "auto" came to on this backend; another one,
             # where the file is loaded, has to choose for itself.
@@ -170,96 +202,41 @@ class AGCModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
 
-class _Clipper:
-    """AGC for one compiled model: its units, and how many were clipped."""
-
-    def __init__(self, agc, model):
-        self.agc = agc
-        self.model = model
-        self.trackers = {n: keras.metrics.Mean(n) for n in self._reported()}
-        self._seen = None
-
-    def _reported(self):
-        """Returns the names of what training reports."""
-        if self.agc.detailed and not self.model.built:
-            raise ValueError(
-                "`agc` must not be detailed for a model that is not built yet. "
-                f"Received: agc={self.agc}"
-            )
-        own = [agc_report.TOTAL] if self.agc.metric else []
-        if self.agc.detailed:
-            variables = self.model.trainable_variables
-            chosen = [v for v in variables if id(v) in self.units]
-            own += agc_report.names(chosen)
-        return own
-
-    @functools.cached_property
-    def units(self):
-        """The axes of a unit, by id of each variable to clip."""
-        return units_of_model(self.model, self.agc.exclude)
-
-    def clip(self, gradients, variables, values, weight=None):
-        """Returns the clipped gradients, and counts what was clipped.
-
-        Args:
-            gradients: List of tensors or `None`.
-            variables: List of `keras.Variable`, to look up their units.
-            values: List of what holds the weights on this replica.
-            weight: 0 where this step updates nothing, else 1.
-        """
-        units = [self.units.get(id(v)) for v in variables]
-        chosen = [
-            None if unit is None else g
-            for g, unit in zip(gradients, units, strict=True)
-        ]
-        clipped, found = clip_units(
-            chosen, values, self.agc.clipping, self.agc.epsilon, units
+def _give_agc(model, optimizer, agc):
+    """Gives a compiled model's optimizer AGC, or other settings of it."""
+    if optimizer is None:
+        return
+    rules = getattr(inner_optimizer(optimizer), "rules", None)
+    if has_agc(optimizer) and agc is None and not rules.of_model:
+        return
+    if has_agc(optimizer) and not (agc and rules.of_model):
+        raise ValueError(
+            "`optimizer` must not have AGC already; pass `agc=None` to "
+            "`compile` to keep what `with_agc` gave it, or a new optimizer. "
+            f"Received: optimizer={optimizer!r} with {rules.agc}, agc={agc}"
         )
-        if self.trackers and found is not None:
-            report = agc_report.total(found) if self.agc.metric else {}
-            if self.agc.detailed:
-                report |= agc_report.details(found, variables)
-            self._observe(report, weight)
-        return [
-            g if new is None else new
-            for g, new in zip(gradients, clipped, strict=True)
-        ]
+    if not agc:
+        return
+    built = rules is not None and rules.names is not None
+    if built and rules.agc.detailed != agc.detailed:
+        raise ValueError(
+            "`agc` must be as detailed as it was when the optimizer was built; "
+            f"pass a new optimizer. Received: agc={agc} after {rules.agc}"
+        )
+    attach(optimizer, Rules(agc, model, of_model=True))
 
-    def _observe(self, report, weight):
-        if keras.backend.backend() == "jax":
-            # Inside the optimizer's stateless scope: kept for add_to_state.
-            self._seen = (report, weight)
-            return
-        for name, value in report.items():
-            self.trackers[name].update_state(value, sample_weight=weight)
 
-    def skip_unless(self, finite):
-        """Leaves a skipped step of JAX's out of the report."""
-        if self._seen:
-            report, weight = self._seen
-            self._seen = (report, weight * ops.cast(finite, "float32"))
-
-    def add_to_state(self, logs, state, references):
-        """Puts what JAX's step clipped into its logs and metric variables."""
-        seen, self._seen = self._seen, None
-        if seen is None:
-            return logs, state
-        *others, values = state
-        values = list(values)
-        report, weight = seen
-        for name, value in report.items():
-            tracker = self.trackers[name]
-            own = [
-                next(i for i, r in enumerate(references) if r is variable)
-                for variable in tracker.variables
-            ]
-            updated = tracker.stateless_update_state(
-                [values[i] for i in own], value, sample_weight=weight
-            )
-            for i, new in zip(own, updated, strict=True):
-                values[i] = new
-            logs[name] = tracker.stateless_result(updated)
-        return logs, (*others, values)
+def _check_used(model):
+    """Raises a ValueError if a step has updated without AGC."""
+    if inner_optimizer(model.optimizer).rules.used:
+        return
+    if model.trainable_variables:
+        raise ValueError(
+            "`train_step` must update with `self.optimizer`, which clips "
+            "gradients. For other optimizers pass `agc=None` to `compile`, and "
+            "give each its own AGC by keras_nfnets.optimizers.with_agc. "
+            f"Received: {type(model).__name__}.train_step, which did not"
+        )
 
 
 def _is_functional(args, kwargs):

@@ -1,4 +1,4 @@
-"""SGD as the papers run it, and their learning rate schedule."""
+"""SGD as the papers run it, their schedule, and AGC for any optimizer."""
 
 import math
 import re
@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.checks import check_not_negative, check_rate
+from keras_nfnets.training.agc_optimizer import with_agc as with_agc
 
 # Gains and biases by the papers' names and by those of Keras's normalizations.
 GAINS_AND_BIASES = (r"(gain|bias)[^/]*$", r"(^|/)(gamma|beta|scale|offset)$")

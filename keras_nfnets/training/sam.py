@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.checks import check_positive
-from keras_nfnets.training.agc import square_sum
+from keras_nfnets.training.unitwise import square_sum
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")

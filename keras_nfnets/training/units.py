@@ -5,7 +5,10 @@ import re
 import keras
 from keras.src.models.functional import Functional
 
-from keras_nfnets.training.agc import axes_of_shape, is_vector
+from keras_nfnets.training.unitwise import axes_of_shape, is_vector
+
+# What is clipped as one.
+UNITS = ("neuron", "tensor")
 
 # Which axes of a kernel feed one output unit follows from the layer that owns
 # it: a Conv1D kernel and a multi-head kernel share a rank and not a unit. Each
@@ -28,41 +31,62 @@ _UNIT_AXES = [
 ]
 
 
-def units_of_model(model, exclude):
-    """Finds the unit of every variable of a model that AGC clips.
+def units_of_variables(variables, exclude, unit="neuron", model=None):
+    """Finds the unit of each variable that AGC clips.
 
     Args:
-        model: A built `keras.Model`.
+        variables: List of `keras.Variable`.
         exclude: As in `keras_nfnets.AGC`.
+        unit: As in `keras_nfnets.AGC`. Defaults to `"neuron"`.
+        model: `keras.Model` whose layers own the variables, trainable or
+            not. Defaults to `None`: the rule for the rank, and no classifier.
 
     Returns:
-        A dictionary from `id(variable)` to the axes that make one unit.
+        A list of the axes that make one unit, `None` for what is left as it
+        is.
 
     Raises:
-        ValueError: If a part of `exclude` matches nothing, or a variable has
-            no rule.
+        ValueError: If a part of `exclude` matches nothing, the model does not
+            hold a variable, or a variable has no rule.
 
     Example:
 
-    >>> units = units_of_model(model, exclude=["head/"])
+    >>> units = units_of_variables(model.trainable_variables, ["head/"])
     """
+    owners = {} if model is None else _owners(model, variables)
+    skip = _excluded(variables, exclude, model)
+
+    def axes(variable):
+        if id(variable) in skip:
+            return None
+        if unit == "tensor":
+            return tuple(range(len(variable.shape)))
+        return unit_axes(owners.get(id(variable)), variable)
+
+    return [axes(v) for v in variables]
+
+
+def _owners(model, variables):
+    """Returns the innermost layer that owns each variable, by its id."""
     owners = {}
     for layer in model._flatten_layers():
         # Outer layers come first, so that the innermost owner stays.
-        owners |= {id(v): (layer, v) for v in layer.trainable_variables}
-    skip = _excluded(model, exclude)
-    return {
-        key: unit_axes(layer, variable)
-        for key, (layer, variable) in owners.items()
-        if key not in skip
-    }
+        owners |= {id(v): layer for v in layer.weights}
+    missing = [v.path for v in variables if id(v) not in owners]
+    if missing:
+        raise ValueError(
+            "`model` must be built, and hold every variable whose gradient is "
+            f"clipped. Received: model={model!r}, without {missing[:8]}"
+        )
+    return owners
 
 
 def unit_axes(layer, variable):
     """Returns the axes of a layer's variable that make one unit.
 
     Args:
-        layer: The `keras.layers.Layer` that owns the variable.
+        layer: The `keras.layers.Layer` that owns the variable, or `None`
+            where that is not known.
         variable: `keras.Variable`.
 
     Returns:
@@ -127,10 +151,12 @@ def _last_leaf(layer):
     return leaves[-1] if leaves else None
 
 
-def _excluded(model, exclude):
-    variables = model.weights  # some of them may be frozen
+def _excluded(variables, exclude, model):
     if isinstance(exclude, str) and exclude == "classifier":
-        return {id(v) for v in classifier_kernels(model)}
+        kernels = [] if model is None else classifier_kernels(model)
+        return {id(v) for v in kernels}
+    if model is not None:
+        variables = model.weights  # some of them may be frozen
     if callable(exclude):
         rules = {getattr(exclude, "__name__", repr(exclude)): exclude}
     else:

@@ -231,3 +231,31 @@ def no_gains(variable):
 def test_settings_round_trip(settings):
     config = keras.saving.serialize_keras_object(settings)
     assert keras.saving.deserialize_keras_object(config) == settings
+
+
+def test_tensors_are_clipped_as_one():
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=s).astype("float32") for s in ((4, 3), (5,)) * 2]
+    gradients, variables = arrays[:2], [keras.Variable(a) for a in arrays[2:]]
+    settings = keras_nfnets.AGC(0.3, unit="tensor")
+    for g, v, clipped in zip(
+        gradients, variables, settings.clip(gradients, variables), strict=True
+    ):
+        limit = 0.3 * np.linalg.norm(to_numpy(v)) / np.linalg.norm(g)
+        np.testing.assert_allclose(to_numpy(clipped), g * limit, rtol=1e-5)
+    with pytest.raises(ValueError, match="`unit` must be one of.*='layer'"):
+        keras_nfnets.AGC(unit="layer")
+
+
+def test_norms_that_are_not_finite():
+    nan, inf = np.nan, np.inf
+    gradient = np.array([[nan, inf, 1e30, 1.0], [1.0, 1.0, 1.0, 9.0]], "f")
+    with np.errstate(all="ignore"):
+        clipped = _clip(gradient, np.ones((2, 4), "f"))
+        by_weights = _clip(np.ones((2, 1), "f"), np.array([[nan], [1]], "f"))
+    np.testing.assert_array_equal(clipped[:, 0], [nan, 1])
+    np.testing.assert_array_equal(clipped[:, 1], [nan, 0])
+    # Its square is too large for float32.
+    np.testing.assert_array_equal(clipped[:, 2], [0, 0])
+    assert np.isfinite(clipped[:, 3]).all()
+    np.testing.assert_array_equal(by_weights, 1)

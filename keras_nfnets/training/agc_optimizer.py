@@ -1,0 +1,73 @@
+"""AGC for any optimizer."""
+
+import keras
+
+from keras_nfnets.training.agc import AGC
+from keras_nfnets.training.agc_rules import Rules, inner_optimizer
+from keras_nfnets.training.agc_step import attach, has_agc
+
+
+def with_agc(optimizer, agc=AGC(), model=None):  # noqa: B008
+    """Lets an optimizer clip gradients adaptively before each update.
+
+    Whatever applies gradients with it then clips them: `fit` of any
+    `keras.Model`, a `train_step` of its own, each of a GAN's two optimizers,
+    or a training loop (`apply_gradients`, `stateless_apply`, `apply`). The
+    gradient that is clipped is that of the global batch: after loss scaling
+    is undone, after accumulation, and after the sum over replicas. What a
+    Keras optimizer clips or decays itself (`clipnorm`, decoupled
+    `weight_decay`) it does before, as always.
+
+    The optimizer is saved and loaded like any other, in a model's file too.
+    `optimizer.agc_report()` says which share of the units was clipped.
+
+    Around a `LossScaleOptimizer`, AGC goes into the optimizer inside; on
+    TensorFlow gradients are then summed over replicas before they are looked
+    at for overflow. `LossScaleOptimizer(with_agc(optimizer))`, which Keras
+    makes by itself under `mixed_float16`, is the same on one replica. On
+    several of TensorFlow's, Keras looks at those of one replica; say
+    `with_agc(LossScaleOptimizer(optimizer))` there.
+
+    Args:
+        optimizer: Any `keras.optimizers.Optimizer`, or its name. It is
+            changed itself, whether or not it has trained already.
+        agc: `AGC`. Defaults to `AGC()`, the paper's settings.
+        model: `keras.Model` that holds the variables, for the units of its
+            layers and for `exclude`. It may be built later, but must be when
+            the optimizer is. Defaults to `None`: units then follow from the
+            variables' ranks, and `exclude="classifier"` excludes nothing,
+            as nothing tells which variable that is.
+
+    Returns:
+        The optimizer, of a class that derives from the one it had.
+
+    Raises:
+        ValueError: If the optimizer has AGC already, `agc` is something else,
+            `exclude` matches nothing, or gradients are accumulated on several
+            replicas of a TensorFlow strategy. The last two may be known only
+            when the optimizer is built.
+        RuntimeError: If this version of Keras has no place for it.
+
+    Example:
+
+    >>> optimizer = keras_nfnets.optimizers.with_agc(
+    ...     keras.optimizers.Adam(1e-3), keras_nfnets.AGC(0.02), model
+    ... )
+    >>> model.compile(optimizer, "mse")
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
+    """
+    optimizer = keras.optimizers.get(optimizer)
+    if optimizer is None:
+        raise ValueError("`optimizer` must be one of Keras's. Received: None")
+    if not isinstance(agc, AGC):
+        raise ValueError(
+            "`agc` must be an instance of keras_nfnets.AGC. "
+            f"Received: agc={agc!r}"
+        )
+    if has_agc(optimizer):
+        raise ValueError(
+            "`optimizer` must not have AGC already. Received: "
+            f"optimizer={optimizer!r} with {inner_optimizer(optimizer).agc}"
+        )
+    return attach(optimizer, Rules(agc, model))

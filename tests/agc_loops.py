@@ -1,0 +1,216 @@
+"""Training steps and loops written by hand, as users write them."""
+
+import keras
+import numpy as np
+from helpers import BACKEND, to_numpy
+
+
+def data(samples=32):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(samples, 8)).astype("float32")
+    return x, rng.normal(size=(samples, 3)).astype("float32")
+
+
+def dense_model(cls=keras.Model):
+    inputs = keras.Input((8,))
+    x = keras.layers.Dense(6, "tanh", name="hidden")(inputs)
+    model = cls(inputs, keras.layers.Dense(3, name="top")(x))
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(size=v.shape) for v in model.weights])
+    return model
+
+
+def by_hand(rate, clipping, epochs, batch=8):
+    """SGD with AGC on `dense_model`, in float64 NumPy."""
+    x, y = (a.astype("float64") for a in data())
+    w, b, v, c = (to_numpy(p).astype("float64") for p in dense_model().weights)
+    for start in [*range(0, len(x), batch)] * epochs:
+        xs, ys = x[start : start + batch], y[start : start + batch]
+        h = np.tanh(xs @ w + b)
+        d_out = 2 * (h @ v + c - ys) / ys.size
+        d_h = (d_out @ v.T) * (1 - h**2)
+        grads = [xs.T @ d_h, d_h.sum(0), h.T @ d_out, d_out.sum(0)]
+        for p, g, clip in zip((w, b, v, c), grads, (1, 1, 0, 1), strict=True):
+            norm = np.sqrt((g**2).sum(0, keepdims=True))
+            limit = clipping * np.sqrt((p**2).sum(0, keepdims=True))
+            p -= rate * g * (np.minimum(1, limit / norm) if clip else 1)
+    return [w, b, v, c]
+
+
+def mean_squared_error(model, x, y):
+    error = keras.ops.subtract(y, model(x, training=True))
+    return keras.ops.mean(keras.ops.square(error))
+
+
+def gradients_of(model):
+    """Of one batch of `data`, on every backend."""
+    x, y = data(8)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = mean_squared_error(model, x, y)
+        return tape.gradient(loss, model.trainable_variables)
+    if BACKEND == "jax":
+        import jax
+
+        values = [v.value for v in model.trainable_variables]
+        return jax.grad(lambda v: jax_loss(model, v, [], x, y)[0])(values)
+    model.zero_grad()
+    mean_squared_error(model, x, y).backward()
+    return [v.value.grad for v in model.trainable_variables]
+
+
+def jax_loss(model, trainable, others, x, y):
+    outputs, others = model.stateless_call(trainable, others, x, training=True)
+    return keras.ops.mean(keras.ops.square(y - outputs)), others
+
+
+def loop(model, optimizer, clip, epochs):
+    """Trains by a loop that the library knows nothing of.
+
+    Args:
+        model: `dense_model`.
+        optimizer: Any optimizer.
+        clip: Function of gradients and variables, or `None`.
+        epochs: Integer.
+    """
+    optimizer.build(model.trainable_variables)
+    clip = clip or (lambda gradients, variables: gradients)
+    loops = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+    x, y = data()
+    batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, len(x), 8)]
+    loops[BACKEND](model, optimizer, clip, batches * epochs)
+
+
+def _tensorflow(model, optimizer, clip, batches):
+    import tensorflow as tf
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = mean_squared_error(model, x, y)
+        variables = model.trainable_variables
+        gradients = clip(tape.gradient(loss, variables), variables)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+    for x, y in batches:
+        step(tf.constant(x), tf.constant(y))
+
+
+def _jax(model, optimizer, clip, batches):
+    import jax
+
+    @jax.jit
+    def step(state, x, y):
+        trainable, others, optimizer_state = state
+        gradient = jax.grad(
+            lambda t: jax_loss(model, t, others, x, y), has_aux=True
+        )
+        gradients, others = gradient(trainable)
+        gradients = clip(gradients, trainable)
+        trainable, optimizer_state = optimizer.stateless_apply(
+            optimizer_state, gradients, trainable
+        )
+        return trainable, others, optimizer_state
+
+    variables = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        optimizer.variables,
+    )
+    state = tuple([v.value for v in each] for each in variables)
+    for x, y in batches:
+        state = step(state, x, y)
+    for variable, value in zip(
+        sum(variables, []), sum(map(list, state), []), strict=True
+    ):
+        variable.assign(value)
+
+
+def _torch(model, optimizer, clip, batches):
+    variables = model.trainable_variables
+    for x, y in batches:
+        model.zero_grad()
+        mean_squared_error(model, x, y).backward()
+        gradients = clip([v.value.grad for v in variables], variables)
+        optimizer.apply(gradients, variables)
+
+
+def step_of_ones_own(cls):
+    """Returns a class with a `train_step` as in Keras's guides."""
+    steps = {
+        "tensorflow": _tensorflow_step,
+        "jax": _jax_step,
+        "torch": _torch_step,
+    }
+    return type("OwnStep", (cls,), {"train_step": steps[BACKEND]})
+
+
+def _tensorflow_step(self, data):
+    import tensorflow as tf
+
+    x, y = data[:2]
+    with tf.GradientTape() as tape:
+        y_pred = self(x, training=True)
+        loss = self.compute_loss(y=y, y_pred=y_pred)
+        scaled = self.optimizer.scale_loss(loss)
+    variables = self.trainable_variables
+    gradients = tape.gradient(scaled, variables)
+    self.optimizer.apply(gradients, variables)
+    return _update_metrics(self, loss, y, y_pred)
+
+
+def _torch_step(self, data):
+    import torch
+
+    x, y = data[:2]
+    self.zero_grad()
+    y_pred = self(x, training=True)
+    loss = self.compute_loss(y=y, y_pred=y_pred)
+    self.optimizer.scale_loss(loss).backward()
+    variables = list(self.trainable_weights)
+    gradients = [v.value.grad for v in variables]
+    with torch.no_grad():
+        self.optimizer.apply(gradients, variables)
+    return _update_metrics(self, loss, y, y_pred)
+
+
+def _update_metrics(self, loss, y, y_pred):
+    for metric in self.metrics:
+        if metric.name == "loss":
+            metric.update_state(loss)
+        else:
+            metric.update_state(y, y_pred)
+    return {m.name: m.result() for m in self.metrics}
+
+
+def _jax_step(self, state, data):
+    import jax
+
+    trainable, others, optimizer_variables, metrics_variables = state
+    x, y = data[:2]
+    gradient = jax.value_and_grad(self.compute_loss_and_updates, has_aux=True)
+    (_, aux), gradients = gradient(
+        trainable,
+        others,
+        metrics_variables,
+        x,
+        y,
+        None,
+        training=True,
+        optimizer_variables=optimizer_variables,
+    )
+    loss, y_pred, others, metrics_variables = aux
+    trainable, optimizer_variables = self.optimizer.stateless_apply(
+        optimizer_variables, gradients, trainable
+    )
+    logs, new_metrics = {}, []
+    for metric in self.metrics:
+        count = len(metric.variables)
+        own = metrics_variables[len(new_metrics) :][:count]
+        arguments = (loss,) if metric.name == "loss" else (y, y_pred)
+        own = metric.stateless_update_state(own, *arguments)
+        logs[metric.name] = metric.stateless_result(own)
+        new_metrics += own
+    return logs, (trainable, others, optimizer_variables, new_metrics)
