@@ -6,8 +6,8 @@ import signal
 
 import keras
 
-from keras_nfnets.runs.checkpoints import Terminated, restore_metrics
 from keras_nfnets.files import replacing
+from keras_nfnets.runs.checkpoints import Terminated, restore_metrics
 from keras_nfnets.training.distribution import alone
 
 

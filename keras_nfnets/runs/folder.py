@@ -14,9 +14,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_nfnets.files import replacing
 from keras_nfnets.runs.checkpoints import Checkpoints
 from keras_nfnets.runs.curves import draw_curves
-from keras_nfnets.files import replacing
 from keras_nfnets.runs.settings import Settings
 
 

@@ -7,6 +7,7 @@ from keras_nfnets.checks import check_whole
 from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
 
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What decides the course of a run; `config.json` holds it.
