@@ -19,17 +19,21 @@ from keras_nfnets.data import (
 )
 from keras_nfnets.extras import require
 from keras_nfnets.models.nfnet import NFNet
+from keras_nfnets.options import PRECISIONS
 from keras_nfnets.runs.callbacks import (
     Checkpoint,
     History,
     ResumedMetrics,
     Signals,
 )
-from keras_nfnets.runs.settings import PRECISIONS
+from keras_nfnets.runs.folder import Run
+from keras_nfnets.runs.settings import Settings
 from keras_nfnets.training import distribution
 
 
-def train(run, settings, overwrite=False, resume=False):
+def train(
+    run: Run, settings: Settings, overwrite: bool = False, resume: bool = False
+) -> bool:
     """Trains a network, or goes on training it, and fills its run folder.
 
     Args:

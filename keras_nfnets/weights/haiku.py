@@ -12,10 +12,12 @@ import math
 import os
 import pickle
 import pickletools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.files import replacing
 
 # An array takes about 25 steps, and the papers' largest network has 1,700.
@@ -34,7 +36,7 @@ FORMATS = {
 }
 
 
-def read(path):
+def read(path: FilePath) -> dict[str, np.ndarray]:
     """Reads a weight file of the papers, without trusting it.
 
     Args:
@@ -71,7 +73,7 @@ def read(path):
     )
 
 
-def write(path, arrays):
+def write(path: FilePath, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes weights as a pickle of plain dictionaries of NumPy arrays.
 
     Args:
@@ -88,7 +90,7 @@ def write(path, arrays):
     ...     "small.npz", {"NFNet/~/nf_block::skip_gain": np.float32(0.5)}
     ... )
     """
-    modules = {}
+    modules: dict[str, dict[str, np.ndarray]] = {}
     for key, array in arrays.items():
         module, separator, name = key.partition("::")
         if not separator:
