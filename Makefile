@@ -3,7 +3,7 @@
 #   make demo        train, evaluate and export a small network on digits
 #   make test        the tests on TensorFlow, then on JAX
 #   make test-torch  the tests on PyTorch
-#   make lint        ruff
+#   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
 
 PYTHON ?= python3
@@ -39,6 +39,7 @@ test-torch: .venv-torch/installed
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy
 
 bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	.venv/bin/python benchmarks/startup.py --out benchmarks/results/STARTUP.md

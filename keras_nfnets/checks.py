@@ -3,9 +3,11 @@
 import difflib
 import numbers
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 
-def check_positive(**arguments):
+def check_positive(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is above 0, and finite."""
     for name, value in arguments.items():
         if not 0 < value < float("inf"):
@@ -14,7 +16,7 @@ def check_positive(**arguments):
             )
 
 
-def check_not_negative(**arguments):
+def check_not_negative(**arguments: Any) -> None:
     """Raises a ValueError that names the first argument that is below 0."""
     for name, value in arguments.items():
         if not value >= 0:
@@ -23,7 +25,7 @@ def check_not_negative(**arguments):
             )
 
 
-def check_whole(**arguments):
+def check_whole(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is a positive integer."""
     for name, value in arguments.items():
         if not isinstance(value, numbers.Integral) or value < 1:
@@ -33,7 +35,7 @@ def check_whole(**arguments):
             )
 
 
-def check_rate(**arguments):
+def check_rate(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is in [0, 1)."""
     for name, value in arguments.items():
         if not 0 <= value < 1:
@@ -42,7 +44,7 @@ def check_rate(**arguments):
             )
 
 
-def near_matches(name, names):
+def near_matches(name: str, names: Iterable[str]) -> str:
     """Returns "Did you mean ...? " of the names that look alike, or ""."""
     lower = {known.lower(): known for known in names}
     near = [
@@ -54,6 +56,6 @@ def near_matches(name, names):
     return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
-def complain(message):
+def complain(message: str) -> None:
     """Prints one line of the command line's on the standard error."""
     print("keras-nfnets:", " ".join(message.split()), file=sys.stderr)

@@ -1,9 +1,10 @@
 """Packages that only some uses of this library need."""
 
 import importlib
+from typing import Any
 
 
-def require(module, extra="data"):
+def require(module: str, extra: str = "data") -> Any:
     """Imports a package that only some uses of this library need.
 
     Args:

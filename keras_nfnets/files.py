@@ -4,11 +4,14 @@ import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+from keras_nfnets.annotations import FilePath
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: FilePath) -> Iterator[Path]:
     """Gives a temporary path that takes the place of `path` on success.
 
     A file replaces a file and a folder a folder; nothing is left of what was
@@ -51,7 +54,7 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def check_is_file(path, argument):
+def check_is_file(path: FilePath, argument: str) -> None:
     """Raises unless there is a file at the path, not a folder or a pipe.
 
     Args:

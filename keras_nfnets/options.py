@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection
+from typing import Any
 
 from keras_nfnets.checks import near_matches
 from keras_nfnets.variants.table import VARIANTS
@@ -31,7 +32,7 @@ class Option:
     type: type
     help: str
     place: str
-    default: object = None
+    default: Any = None
     names: Collection[str] | None = None
 
     def read(self, settings):

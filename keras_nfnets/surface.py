@@ -1,5 +1,10 @@
 """Gathers the public names of the package."""
 
+import keras_nfnets.private_names as private_names
+
+# Before the imports that need them: it says in one sentence what is missing.
+private_names.check()
+
 import keras_nfnets.callbacks as callbacks
 import keras_nfnets.data as data
 import keras_nfnets.export as export

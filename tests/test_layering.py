@@ -1,6 +1,7 @@
 """Imports run one way, and the package needs no backend to be imported."""
 
 import ast
+import functools
 import pathlib
 import re
 import sys
@@ -14,7 +15,7 @@ ROOT = pathlib.Path(keras_nfnets.__file__).parent
 
 # From the ground up: a module imports what stands on lower lines, or beside it.
 ROOMS = """
-    checks extras files
+    annotations checks extras files private_names
     variants
     options
     layers
@@ -97,6 +98,7 @@ def at_import(tree):
     return found
 
 
+@functools.cache
 def parse(name):
     return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 

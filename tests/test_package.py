@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import keras
@@ -102,6 +103,68 @@ def test_documented_arguments_are_the_real_ones(name):
     # A layer's `name` and a loss's `dtype` are Keras's, and need no words.
     own = [p for p in parameters if p not in ("name", "kwargs")]
     assert [d for d in documented if d not in ("name", "kwargs")] == own
+
+
+# Modules whose public names have no annotations yet.
+NOT_YET = {
+    f"keras_nfnets.training.{name}" for name in ("agc", "model", "optimizers")
+}
+
+
+def annotated(value):
+    """The functions of a public name that must say what they take."""
+    if not inspect.isclass(value):
+        return [value]
+    own = [
+        getattr(method, "__func__", getattr(method, "fget", method))
+        for name, method in vars(value).items()
+        if name == "__init__" or not name.startswith("_")
+    ]
+    return [method for method in own if inspect.isfunction(method)]
+
+
+def missing_annotations(function):
+    signature = inspect.signature(function)
+    empty = inspect.Parameter.empty
+    names = [
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation is empty and name not in ("self", "cls")
+    ]
+    if signature.return_annotation is empty:
+        names.append("return")
+    return names
+
+
+def without_annotations(names):
+    return {
+        function.__qualname__: missing
+        for name in names
+        for function in annotated(SURFACE[name])
+        if (missing := missing_annotations(function))
+    }
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, v in SURFACE.items() if v.__module__ not in NOT_YET]
+)
+def test_public_names_are_annotated(name):
+    assert not without_annotations([name])
+
+
+@pytest.mark.parametrize("module", sorted(NOT_YET))
+def test_modules_without_annotations_have_none(module):
+    """A module that has them by now stands in the list no longer."""
+    names = [n for n, v in SURFACE.items() if v.__module__ == module]
+    assert without_annotations(names)
+
+
+def test_annotations_are_for_users():
+    """Where `py.typed` is, a type checker reads the package's annotations."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        data = tomllib.load(file)["tool"]["setuptools"]["package-data"]
+    assert data == {"keras_nfnets": ["py.typed"]}
+    assert (ROOT / "keras_nfnets" / "py.typed").is_file()
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -95,3 +95,17 @@ def test_table_of_models_is_up_to_date():
     text = README.read_text("utf-8")
     assert updated(text) == text
     assert table().count("\n") == len(keras_nfnets.VARIANTS) + 2
+
+
+def test_list_of_public_names_is_up_to_date():
+    # Else: python tools/public_names.py
+    sys.path.insert(0, str(README.parent / "tools"))
+    try:
+        from public_names import LIST, listing
+    finally:
+        sys.path.pop(0)
+    assert LIST.read_text("utf-8") == listing()
+    lines = set(listing().splitlines())
+    assert {f"- `{n}`" for n in keras_nfnets.runs.__all__} <= {
+        line.partition(":")[0] for line in lines
+    }

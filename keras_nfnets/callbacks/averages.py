@@ -17,13 +17,13 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
     >>> model.fit(x, y, validation_data=(x, y), callbacks=[averages])
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.on_test_begin()
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.on_test_end()
 
     def _tf_swap_variables(self, optimizer):

@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from keras_nfnets.annotations import Logs
+
 
 class FiniteLoss(keras.callbacks.Callback):
     """Ends a run whose loss is not a number, before anything of it is kept.
@@ -18,7 +20,7 @@ class FiniteLoss(keras.callbacks.Callback):
     >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.FiniteLoss()])
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise ValueError(

@@ -4,6 +4,7 @@ import time
 
 import keras
 
+from keras_nfnets.annotations import Logs
 from keras_nfnets.training.agc_report import is_detail
 
 
@@ -26,35 +27,39 @@ class Progress(keras.callbacks.Callback):
     >>> model.fit(dataset, epochs=15, callbacks=[progress])
     """
 
-    def __init__(self, batch_size, total_steps=None):
+    def __init__(self, batch_size: int, total_steps: int | None = None) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.total_steps = total_steps
         self._epochs = 0
+        self._trained: float | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._compiled = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self._epochs == 1 and self.total_steps:
             self._say_time_left(epoch)
         self._epochs += 1
         self._started, self._steps = time.perf_counter(), 0
         self._trained = None
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Logs | None = None
+    ) -> None:
         if batch == 1 and not self._compiled:
             self._started, self._steps = time.perf_counter(), 0
             self._compiled = True
         self._steps += 1
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs | None = None) -> None:
         # An accelerator may be at work still; its step counter is not there
         # before it is done.
         keras.ops.convert_to_numpy(self.model.optimizer.iterations)
         self._trained = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = {} if logs is None else logs
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         now = time.perf_counter()
         trained = (self._trained or now) - self._started
@@ -67,7 +72,7 @@ class Progress(keras.callbacks.Callback):
         print(f"about {duration(left * self._seconds_per_step)} left")
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Returns "3 h 20 min", "20 min" or "40 s".
 
     Args:
@@ -94,10 +99,10 @@ class ShortBar(keras.callbacks.Callback):
     # for every step.
     async_safe = True
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._shorten(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._shorten(logs)
 
     def _shorten(self, logs):

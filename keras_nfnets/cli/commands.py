@@ -9,6 +9,7 @@ import keras
 from rich.console import Console
 from rich.table import Table
 
+from keras_nfnets import private_names
 from keras_nfnets.checks import complain
 from keras_nfnets.cli.status import INTERRUPTED, SOME_FAILED, TERMINATED
 from keras_nfnets.data import (
@@ -22,6 +23,8 @@ from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
 from keras_nfnets.runs.checkpoints import Terminated
 from keras_nfnets.runs.report import print_result
 from keras_nfnets.runs.settings import from_options
+
+private_names.check()
 
 
 def train(out, overwrite=False, resume=False, **options):

@@ -1,6 +1,8 @@
 """Data sets that are in memory as a whole."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -39,12 +41,12 @@ class Dataset:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
-    class_names: tuple
-    mean: tuple
-    std: tuple
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def digits(size=32, split_seed=0):
+def digits(size: int = 32, split_seed: int = 0) -> Dataset:
     """Loads the 1,797 handwritten digits that scikit-learn carries.
 
     White on black, one channel, enlarged from 8 pixels a side. A fifth of
@@ -91,7 +93,7 @@ def digits(size=32, split_seed=0):
     )
 
 
-def digits_source():
+def digits_source() -> Source:
     """Opens the digits as a source, of the size that they were taken in.
 
     Returns:
@@ -115,8 +117,12 @@ def digits_source():
 
 
 def from_arrays(
-    train_images, train_labels, test_images, test_labels, class_names
-):
+    train_images: np.ndarray,
+    train_labels: np.ndarray,
+    test_images: np.ndarray,
+    test_labels: np.ndarray,
+    class_names: Sequence[str],
+) -> Source:
     """Makes a source of images in memory.
 
     Mean and standard deviation are those of the training images.
@@ -182,7 +188,7 @@ def _part(name, images, labels, classes):
     return Indexed(len(images), read, lambda index: f"{name} image {index}")
 
 
-def check_labels(labels, classes, argument="labels"):
+def check_labels(labels: Any, classes: int, argument: str = "labels") -> None:
     """Raises a ValueError unless every label is an index of a class.
 
     Args:

@@ -1,12 +1,18 @@
 """What is done to a training batch: MixUp, CutMix and RandAugment."""
 
+from collections.abc import Callable
+
 import keras
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.data.in_graph import InGraph, Seeds
 from keras_nfnets.data.randaugment import randaugment
+from keras_nfnets.recipes.recipe import Recipe
 
 
-def augment_batch(recipe, seed):
+def augment_batch(
+    recipe: Recipe, seed: int
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Returns a function that augments a batch as a recipe says.
 
     MixUp makes the recipe's share of the batch, from the first image on, and

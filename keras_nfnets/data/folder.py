@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Indexed, Source
 
@@ -14,7 +15,7 @@ TEST_SHARE = 0.2
 PARTS = (("train", "val"), ("train", "validation"), ("train", "test"))
 
 
-def folder(path, split_seed=0):
+def folder(path: FilePath, split_seed: int = 0) -> Source:
     """Opens a folder of PNG and JPEG files, one subfolder per class.
 
     Where it has subfolders `train` and `val`, `validation` or `test`, these

@@ -1,16 +1,26 @@
 """A picture of the images that a network will see, with their labels."""
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from keras_nfnets.annotations import FilePath, Tensor
 from keras_nfnets.checks import check_whole
+from keras_nfnets.data.arrays import Dataset
+from keras_nfnets.data.sources import Source
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
 
-def draw_grid(batches, source, path, rows=4, columns=8):
+def draw_grid(
+    batches: Iterable[tuple[Tensor, ...]],
+    source: Source | Dataset,
+    path: FilePath,
+    rows: int = 4,
+    columns: int = 8,
+) -> None:
     """Draws the first images of a dataset, as they were before normalization.
 
     Above each image are its classes, with their shares if there are several.

@@ -1,11 +1,16 @@
 """Image files and pixels as arrays, without TensorFlow."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.extras import require
 
 
-def normalize(images, mean, std):
+def normalize(
+    images: np.ndarray, mean: Sequence[float], std: Sequence[float]
+) -> np.ndarray:
     """Takes the mean from images and divides by the standard deviation.
 
     Args:
@@ -24,7 +29,7 @@ def normalize(images, mean, std):
     return (np.asarray(images, "float32") - mean) / std
 
 
-def read_image(path, size, channels):
+def read_image(path: FilePath, size: int | None, channels: int) -> np.ndarray:
     """Reads a PNG or JPEG file.
 
     Args:

@@ -1,13 +1,16 @@
 """Naming a source: `digits`, `folder:PATH`, `tfds:NAME` and the like."""
 
+from collections.abc import Callable
+
 from keras_nfnets.checks import near_matches
 from keras_nfnets.data.arrays import digits_source
 from keras_nfnets.data.folder import folder
 from keras_nfnets.data.records import tfrecord
+from keras_nfnets.data.sources import Source
 from keras_nfnets.data.tfds import tfds
 
 # What follows a colon, if anything, is the argument.
-KINDS = {
+KINDS: dict[str, Callable[..., Source]] = {
     "digits": digits_source,
     "folder": folder,
     "tfds": tfds,
@@ -15,7 +18,7 @@ KINDS = {
 }
 
 
-def open_source(data):
+def open_source(data: str) -> Source:
     """Opens a data set by what the command line calls it.
 
     Args:

@@ -5,23 +5,34 @@ follows from the seed and its number alone, and so does the order of an epoch:
 a run that goes on at some step sees what it would have seen.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_not_negative
 from keras_nfnets.data.augmentation import augment_batch
 from keras_nfnets.data.corrupt import fill_gaps
 from keras_nfnets.data.decoding import decode_test, decode_train
 from keras_nfnets.data.order import shuffled_numbers
 from keras_nfnets.data.runtime import tensorflow
-from keras_nfnets.data.sources import Streamed
+from keras_nfnets.data.sources import Source, Streamed
+from keras_nfnets.recipes.recipe import Recipe
 
 # Test images stay in memory, as the network takes them, up to so many bytes.
 CACHE_BYTES = 2**31
 
 
 def train_batches(
-    source, recipe, seed=0, first_step=0, host=0, hosts=1, augment=None
-):
+    source: Source,
+    recipe: Recipe,
+    seed: int = 0,
+    first_step: int = 0,
+    host: int = 0,
+    hosts: int = 1,
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> Any:
     """Returns a run's training batches, without end, from one step on.
 
     Every image is seen once per epoch, in an order of the epoch's own; the
@@ -58,10 +69,28 @@ def train_batches(
     tf = tensorflow()
     _check_hosts(source.train, recipe.batch_size, host, hosts)
     check_not_negative(seed=seed, first_step=first_step)
-    batch_size = recipe.batch_size // hosts
-    classes = len(source.class_names)
-
     mix = _augmentation(recipe, seed, augment)
+    decode, finish = _of_training(source, recipe, seed, mix)
+    first = first_step * recipe.batch_size + host
+    records = _train_records(source.train, seed, first, hosts)
+    batches = _decoded(records, decode).batch(
+        recipe.batch_size // hosts,
+        drop_remainder=True,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    batches = fill_gaps(batches, source, seed, first, hosts)
+    batches = batches.map(lambda batch, is_copy: batch)
+    batches = batches.enumerate(first_step).map(
+        finish, tf.data.AUTOTUNE, deterministic=True
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _of_training(source, recipe, seed, mix):
+    """Returns what is done to an image, and what to a batch of them."""
+    tf = tensorflow()
+    classes = len(source.class_names)
 
     def decode(position, record):
         raw, label = source.train.read(record)
@@ -82,23 +111,12 @@ def train_batches(
         images, rows = mix(step, tf.clip_by_value(images, 0.0, 255.0), rows)
         return _normalized(images, source), rows
 
-    first = first_step * recipe.batch_size + host
-    records = _train_records(source.train, seed, first, hosts)
-    batches = _decoded(records, decode).batch(
-        batch_size,
-        drop_remainder=True,
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    batches = fill_gaps(batches, source, seed, first, hosts)
-    batches = batches.map(lambda batch, is_copy: batch)
-    batches = batches.enumerate(first_step).map(
-        finish, tf.data.AUTOTUNE, deterministic=True
-    )
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return decode, finish
 
 
-def test_batches(source, recipe, host=0, hosts=1):
+def test_batches(
+    source: Source, recipe: Recipe, host: int = 0, hosts: int = 1
+) -> Any:
     """Returns the test images in order, in batches of one shape.
 
     The last batch is filled up with images of no weight. All others weigh

@@ -1,8 +1,10 @@
 """Files of TFRecords, in a folder that says what they hold."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.data.arrays import check_labels
 from keras_nfnets.data.order import epoch_seed, shuffled_records
 from keras_nfnets.data.runtime import tensorflow
@@ -15,7 +17,7 @@ INDEX = "dataset.json"
 CYCLE_LENGTH = 16
 
 
-def tfrecord(path):
+def tfrecord(path: FilePath) -> Source:
     """Opens a folder of TFRecord files.
 
     Its `dataset.json` says what they hold, as `write_records` writes it:
@@ -61,15 +63,19 @@ def tfrecord(path):
     return Source(train, test, names)
 
 
-def _part(root, index, first_label, classes):
-    tf = tensorflow()
-    pattern, count = index["files"], int(index["count"])
+def _files(root, pattern):
     files = sorted(map(str, root.glob(pattern)))
     if not files:
         raise ValueError(
             f"{root / INDEX} must name files that are there. "
             f"Received: {pattern!r}"
         )
+    return files
+
+
+def _part(root, index, first_label, classes):
+    tf = tensorflow()
+    files = _files(root, index["files"])
     features = {
         ENCODED: tf.io.FixedLenFeature((), tf.string),
         LABEL: tf.io.FixedLenFeature((), tf.int64),
@@ -101,10 +107,16 @@ def _part(root, index, first_label, classes):
         with tf.control_dependencies(in_range):
             return content[ENCODED], tf.identity(label)
 
-    return Streamed(count, len(files), records, read)
+    return Streamed(int(index["count"]), len(files), records, read)
 
 
-def write_records(path, class_names, train, test, shards=8):
+def write_records(
+    path: FilePath,
+    class_names: Sequence[str],
+    train: Sequence[tuple[FilePath, int]],
+    test: Sequence[tuple[FilePath, int]],
+    shards: int = 8,
+) -> None:
     """Writes image files as TFRecords, with the `dataset.json` that names them.
 
     Args:

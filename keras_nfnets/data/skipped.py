@@ -2,6 +2,9 @@
 
 import keras
 
+from keras_nfnets.annotations import Logs
+from keras_nfnets.data.sources import Source
+
 
 class SkippedImages(keras.callbacks.Callback):
     """Says at an epoch's end how many images were left out in it.
@@ -25,17 +28,21 @@ class SkippedImages(keras.callbacks.Callback):
     >>> model.fit(dataset, callbacks=[skipped])
     """
 
-    def __init__(self, source, batch_size, share=0.01):
+    def __init__(
+        self, source: Source, batch_size: int, share: float = 0.01
+    ) -> None:
         super().__init__()
         self.source = source
         self.share = share
         steps = source.train_count // batch_size
         self.images_per_epoch = steps * batch_size
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Logs | None = None
+    ) -> None:
         self._check()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         left_out = self._check()
         lines = {
             "images": left_out.get(epoch, []),

@@ -1,7 +1,10 @@
 """Where images come from: what all kinds of sources have in common."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.variants.table import VARIANTS
 
 # Of photographs, unless they are measured: ImageNet's.
@@ -38,14 +41,16 @@ class Source:
     >>> source.train_count
     """
 
-    train: object
-    test: object
-    class_names: tuple
-    mean: tuple = PHOTO_MEAN
-    std: tuple = PHOTO_STD
-    skipped: dict = dataclasses.field(default_factory=dict)
+    train: "Indexed | Streamed"
+    test: "Indexed | Streamed"
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...] = PHOTO_MEAN
+    std: tuple[float, ...] = PHOTO_STD
+    skipped: dict[tuple[str, int], str] = dataclasses.field(
+        default_factory=dict
+    )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.class_names) < 2:
             raise ValueError(
                 "A data set must have at least two classes. "
@@ -59,17 +64,17 @@ class Source:
                 )
 
     @property
-    def channels(self):
+    def channels(self) -> int:
         """1 for grey images, 3 for red, green and blue."""
         return len(self.mean)
 
     @property
-    def train_count(self):
+    def train_count(self) -> int:
         """How many images there are to train on."""
         return self.train.count
 
     @property
-    def test_count(self):
+    def test_count(self) -> int:
         """How many images are held out."""
         return self.test.count
 
@@ -85,8 +90,8 @@ class Indexed:
     """
 
     count: int
-    read: object
-    name: object
+    read: Callable[[Tensor], tuple[Tensor, Tensor]]
+    name: Callable[[int], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,5 +109,5 @@ class Streamed:
 
     count: int
     shards: int
-    records: object
-    read: object
+    records: Callable[..., Any]
+    read: Callable[[Tensor], tuple[Tensor, Tensor]]

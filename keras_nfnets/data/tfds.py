@@ -17,7 +17,7 @@ PAPERS_SPLITS = {
 }
 
 
-def tfds(name):
+def tfds(name: str) -> Source:
     """Opens a data set that TensorFlow Datasets has prepared.
 
     Its parts are `train`, and `validation` or `test`, whichever is there, or

@@ -1,16 +1,24 @@
 """Models as files that need no Keras to run."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
+from keras_nfnets.annotations import FilePath, Shape
 from keras_nfnets.export import folding
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
 
 def export_saved_model(
-    model, path, mean=0.0, std=1.0, fold=True, input_shape=None
-):
+    model: keras.Model,
+    path: FilePath,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    fold: bool = True,
+    input_shape: Shape | None = None,
+) -> None:
     """Writes a TensorFlow SavedModel that takes pixels as they are in files.
 
     `tensorflow` alone loads it; neither Keras nor this library is needed.
@@ -55,15 +63,15 @@ def export_saved_model(
             f"Received: backend={keras.backend.backend()!r}"
         )
     require("tensorflow", extra="tensorflow")
-    mean, std = np.float32(mean), np.float32(std)
-    if not np.all(std > 0):
-        raise ValueError(f"`std` must be positive. Received: std={std}")
+    offset, scale = np.float32(mean), np.float32(std)
+    if not np.all(scale > 0):
+        raise ValueError(f"`std` must be positive. Received: std={scale}")
     if fold and folding.is_functional(model):
         model = folding.fold(model, keep_unknown=True)
     serving = keras.Sequential(
         [
             keras.Input(input_shape or model.input_shape[1:]),
-            keras.layers.Rescaling(1 / std, -mean / std),
+            keras.layers.Rescaling(1 / scale, -offset / scale),
             model,
         ]
     )

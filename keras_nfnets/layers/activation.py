@@ -1,7 +1,10 @@
 """Variance-preserving activation as a layer."""
 
+from typing import Any
+
 import keras
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.layers.activations import scaled
 
 
@@ -32,7 +35,13 @@ class VPActivation(keras.layers.Layer):
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
     """
 
-    def __init__(self, activation="gelu", beta=1.0, use_gamma=True, **kwargs):
+    def __init__(
+        self,
+        activation: str = "gelu",
+        beta: float = 1.0,
+        use_gamma: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.activation = activation
         self.beta = beta
@@ -40,13 +49,13 @@ class VPActivation(keras.layers.Layer):
         self._function = scaled(activation, beta, use_gamma)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return self._function(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             activation=self.activation,

@@ -4,9 +4,12 @@ Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3.
 """
 
 import math
+from collections.abc import Callable
 
 import keras
 from keras import ops
+
+from keras_nfnets.annotations import Tensor
 
 # The constants of the papers' code, to the digit.
 GAMMA = {
@@ -87,7 +90,9 @@ _FUNCTIONS = {
 }
 
 
-def scaled(name, beta=1.0, use_gamma=True):
+def scaled(
+    name: str, beta: float = 1.0, use_gamma: bool = True
+) -> Callable[[Tensor], Tensor]:
     """Returns `GAMMA[name] * beta * f(x)` as a function of x.
 
     Args:
@@ -134,7 +139,7 @@ def _registered(name):
 _REGISTERED = {name: _registered(name) for name in GAMMA}
 
 
-def get(name, use_gamma=True):
+def get(name: str, use_gamma: bool = True) -> Callable[[Tensor], Tensor]:
     """Returns the variance-preserving activation of this name.
 
     The function that comes back is serializable, and can be given as

@@ -1,8 +1,12 @@
 """Channel attention."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.checks import check_positive
 from keras_nfnets.layers.initializers import FanInNormal
 from keras_nfnets.variants.rounding import eca_kernel_size
@@ -45,13 +49,13 @@ class SqueezeExcite(keras.layers.Layer):
 
     def __init__(
         self,
-        ratio=0.5,
-        hidden=None,
-        filters=None,
-        activation="relu",
-        scale=2.0,
-        **kwargs,
-    ):
+        ratio: float = 0.5,
+        hidden: int | None = None,
+        filters: int | None = None,
+        activation: str | Callable[[Tensor], Tensor] = "relu",
+        scale: float = 2.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         for name, value in (("ratio", ratio), ("hidden", hidden)):
             if value is not None:
@@ -62,8 +66,8 @@ class SqueezeExcite(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.scale = scale
 
-    def build(self, input_shape):
-        channels = input_shape[-1]
+    def build(self, input_shape: Shape) -> None:
+        channels: Any = input_shape[-1]  # known by now
         hidden = self.hidden or max(1, int(channels * self.ratio))
         filters = self.filters or channels
         self.reduce = self._dense(hidden, self.activation, "reduce")
@@ -81,22 +85,22 @@ class SqueezeExcite(keras.layers.Layer):
             name=name,
         )
 
-    def gate(self, inputs):
+    def gate(self, inputs: Tensor) -> Tensor:
         """Returns the gate, in (0, 1), of shape `(batch, 1, 1, filters)`."""
         mean = ops.mean(inputs, axis=(1, 2), keepdims=True)
         return self.expand(self.reduce(mean))
 
-    def scales(self, inputs):
+    def scales(self, inputs: Tensor) -> Tensor:
         """Returns what `call` multiplies the inputs by, shaped as the gate."""
         return self.gate(inputs) * self.scale
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return inputs * self.scales(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             ratio=self.ratio,
@@ -137,7 +141,9 @@ class EfficientChannelAttention(keras.layers.Layer):
     Reference: [Wang et al., 2019](https://arxiv.org/abs/1910.03151)
     """
 
-    def __init__(self, kernel_size=None, scale=2.0, **kwargs):
+    def __init__(
+        self, kernel_size: int | None = None, scale: float = 2.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if kernel_size is not None and (
             kernel_size < 1 or kernel_size % 2 == 0
@@ -149,7 +155,7 @@ class EfficientChannelAttention(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.scale = scale
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size = self.kernel_size or eca_kernel_size(input_shape[-1])
         self.conv = keras.layers.Conv1D(
             1,
@@ -163,23 +169,23 @@ class EfficientChannelAttention(keras.layers.Layer):
         self.conv.build((input_shape[0], input_shape[-1], 1))
         self.built = True
 
-    def gate(self, inputs):
+    def gate(self, inputs: Tensor) -> Tensor:
         """Returns the gate, in (0, 1), of shape `(batch, 1, 1, channels)`."""
         mean = ops.mean(inputs, axis=(1, 2))
         gate = ops.sigmoid(self.conv(ops.expand_dims(mean, -1)))
         return ops.reshape(gate, (-1, 1, 1, inputs.shape[-1]))
 
-    def scales(self, inputs):
+    def scales(self, inputs: Tensor) -> Tensor:
         """Returns what `call` multiplies the inputs by, shaped as the gate."""
         return self.gate(inputs) * self.scale
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return inputs * self.scales(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(kernel_size=self.kernel_size, scale=self.scale)
         return config

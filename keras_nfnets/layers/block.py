@@ -1,8 +1,11 @@
 """The residual block."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.layers.attention import (
     EfficientChannelAttention,
     SqueezeExcite,
@@ -92,25 +95,25 @@ class NFBlock(Composite):
 
     def __init__(
         self,
-        filters,
-        strides=1,
-        expansion=0.5,
-        group_width=128,
-        kernel_size=3,
-        alpha=0.2,
-        beta=1.0,
-        attention="se",
-        attention_inside=False,
-        se_ratio=0.5,
-        two_convs=True,
-        big_width=True,
-        divisor=1,
-        shortcut="pool",
-        use_skip_gain=True,
-        stochastic_depth=0.0,
-        remat=False,
-        **kwargs,
-    ):
+        filters: int,
+        strides: int = 1,
+        expansion: float = 0.5,
+        group_width: int | None = 128,
+        kernel_size: int = 3,
+        alpha: float = 0.2,
+        beta: float = 1.0,
+        attention: str | None = "se",
+        attention_inside: bool = False,
+        se_ratio: float = 0.5,
+        two_convs: bool = True,
+        big_width: bool = True,
+        divisor: int = 1,
+        shortcut: str = "pool",
+        use_skip_gain: bool = True,
+        stochastic_depth: float = 0.0,
+        remat: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         _check_one_of("attention", attention, ATTENTIONS)
         _check_one_of("shortcut", shortcut, SHORTCUTS)
@@ -132,7 +135,7 @@ class NFBlock(Composite):
         self.stochastic_depth = stochastic_depth
         self.remat = remat
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         width, groups = bottleneck_width(
             self.filters if self.big_width else channels,
@@ -216,13 +219,13 @@ class NFBlock(Composite):
         if self.use_skip_gain:
             self.skip_gain.build(outer)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         # What is drawn at random stays outside: it must not be drawn again.
         halves = remat(self.halves, self) if self.remat else self.halves
         branch, shortcut = halves(inputs)
         return self.drop(branch, training=training) + shortcut
 
-    def halves(self, inputs):
+    def halves(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the scaled branch, and what it is added to."""
         activated = self.act_in(inputs)
         x, scale = self._branch(activated)
@@ -232,7 +235,7 @@ class NFBlock(Composite):
             scale = self.skip_gain(scale)
         return x * scale, self.shortcut_of(inputs, activated)
 
-    def residual(self, activated):
+    def residual(self, activated: Tensor) -> Tensor:
         """Returns the branch up to its attention."""
         x, scale = self._branch(activated)
         return x * scale
@@ -253,7 +256,7 @@ class NFBlock(Composite):
     def _attention_layer(self):
         return self.eca if self.attention == "eca" else self.squeeze_excite
 
-    def shortcut_of(self, inputs, activated):
+    def shortcut_of(self, inputs: Tensor, activated: Tensor) -> Tensor:
         """Returns what the branch is added to."""
         if not self.projects:
             return inputs
@@ -261,15 +264,12 @@ class NFBlock(Composite):
             activated = self.pool(activated)
         return self.conv_shortcut(activated)
 
-    def compute_output_shape(self, input_shape):
-        batch, height, width, _ = input_shape
-        height, width = (
-            None if size is None else -(-size // self.strides)
-            for size in (height, width)
-        )
-        return (batch, height, width, self.filters)
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, *sides, _ = input_shape
+        sides = [size and -(-size // self.strides) for size in sides]
+        return (batch, *sides, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             filters=self.filters,

@@ -1,5 +1,7 @@
 """What stem, block and head share."""
 
+from typing import Any
+
 import keras
 
 from keras_nfnets.layers.activation import VPActivation
@@ -22,13 +24,13 @@ class Composite(keras.layers.Layer):
 
     def __init__(
         self,
-        activation="gelu",
-        padding="same",
-        epsilon=1e-4,
-        epsilon_rule="floor",
-        gamma_in_kernel=False,
-        **kwargs,
-    ):
+        activation: str = "gelu",
+        padding: str = "same",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma_in_kernel: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.activation = activation
         self.padding = padding
@@ -60,7 +62,7 @@ class Composite(keras.layers.Layer):
             name=name,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             activation=self.activation,

@@ -1,8 +1,12 @@
 """Convolutions with scaled weight standardization."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.layers.convolve import conv
 from keras_nfnets.layers.standardized import StandardizedConv
 
@@ -62,19 +66,19 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="valid",
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: str = "valid",
         *,
-        use_gain=True,
-        gain_initializer="ones",
-        epsilon=1e-4,
-        epsilon_rule="floor",
-        gamma=1.0,
-        kernel_initializer=None,
-        **kwargs,
-    ):
+        use_gain: bool = True,
+        gain_initializer: Any = "ones",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma: float = 1.0,
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             filters,
             kernel_size,
@@ -97,7 +101,7 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
                 )
             self.padding = padding
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return conv(
             inputs,
             self._cast_kernel(kernel),
@@ -107,7 +111,7 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
             groups=self.groups,
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.padding != "symmetric":
             return super().compute_output_shape(input_shape)
         # With an odd kernel as many pixels come out as with "same".
@@ -147,7 +151,7 @@ class WSConv1D(StandardizedConv, keras.layers.Conv1D):
 
     kernel_unit_axes = (0, 1)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         # Keras's own does not go through `convolution_op`.
         padding = self.padding
         if padding == "causal":

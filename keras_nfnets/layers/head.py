@@ -1,8 +1,12 @@
 """From the last stage to features or classes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.checks import check_positive
 from keras_nfnets.layers.composite import Composite
 
@@ -51,14 +55,16 @@ class Head(Composite):
 
     def __init__(
         self,
-        filters=3072,
-        classes=1000,
-        pooling="avg",
-        dropout=0.0,
-        classifier_activation="softmax",
-        classifier_std=0.01,
-        **kwargs,
-    ):
+        filters: int | None = 3072,
+        classes: int | None = 1000,
+        pooling: str | None = "avg",
+        dropout: float = 0.0,
+        classifier_activation: str
+        | Callable[[Tensor], Tensor]
+        | None = "softmax",
+        classifier_std: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if pooling not in ("avg", "max", None):
             raise ValueError(
@@ -95,7 +101,7 @@ class Head(Composite):
                 name="classifier",
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if self.conv:
             self.conv.build(input_shape)
         if self.classes is not None:
@@ -104,7 +110,7 @@ class Head(Composite):
             self.classifier.build((input_shape[0], features))
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         x = self.act(self.conv(inputs) if self.conv else inputs)
         if self.pooling is None:
             return x
@@ -115,7 +121,7 @@ class Head(Composite):
         logits = self.classifier(self.drop(x, training=training))
         return self.classifier_activation(ops.cast(logits, "float32"))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.classes is not None:
             return (input_shape[0], self.classes)
         features = self.filters or input_shape[-1]
@@ -123,12 +129,14 @@ class Head(Composite):
             return (input_shape[0], features)
         return (*input_shape[:-1], features)
 
-    def compute_output_spec(self, inputs, training=False):
+    def compute_output_spec(
+        self, inputs: Tensor, training: bool = False
+    ) -> keras.KerasTensor:
         # The classifier's outputs are float32 whatever the compute dtype.
         dtype = self.compute_dtype if self.classes is None else "float32"
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             filters=self.filters,

@@ -2,10 +2,14 @@
 
 import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 import numpy as np
+
+from keras_nfnets.annotations import Tensor
 
 # Values that a thread draws at once, from a seed of their own: those of a
 # kernel do not depend on the number of threads. A part fits a core's cache.
@@ -38,7 +42,7 @@ class FanInNormal(keras.initializers.Initializer):
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692)
     """
 
-    def __init__(self, seed=None):
+    def __init__(self, seed: int | None = None) -> None:
         if seed is not None and not (isinstance(seed, int) and seed >= 0):
             raise ValueError(
                 "`seed` must be a non-negative integer or None. "
@@ -49,7 +53,9 @@ class FanInNormal(keras.initializers.Initializer):
         # one initializer agree.
         self._drawn = keras.initializers.RandomNormal(seed=seed).seed
 
-    def __call__(self, shape, dtype=None):
+    def __call__(
+        self, shape: Sequence[int], dtype: str | None = None
+    ) -> Tensor:
         values = np.empty(math.prod(shape), "float32")
         std = np.float32(1 / math.sqrt(max(1, math.prod(shape[:-1]))))
 
@@ -66,8 +72,8 @@ class FanInNormal(keras.initializers.Initializer):
             values.reshape(shape), dtype or keras.config.floatx()
         )
 
-    def clone(self):
+    def clone(self) -> "FanInNormal":
         return FanInNormal(self.seed)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"seed": self.seed}

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.layers.standardized import Standardized
 
 
@@ -37,7 +38,7 @@ class WSConv2DTranspose(Standardized, keras.layers.Conv2DTranspose):
 
     kernel_unit_axes = (0, 1, 3)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs = ops.conv_transpose(
             inputs,
             self._cast_kernel(self.kernel),
@@ -82,7 +83,7 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
     def _units(self, channels):
         return channels * self.depth_multiplier
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         outputs = ops.depthwise_conv(
             inputs,
             self._cast_kernel(self.kernel),

@@ -1,8 +1,11 @@
 """What stands on a residual branch: stochastic depth and the skip gain."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.checks import check_rate
 
 
@@ -36,7 +39,13 @@ class StochasticDepth(keras.layers.Layer):
     Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382)
     """
 
-    def __init__(self, rate, scale_by_keep=False, seed=None, **kwargs):
+    def __init__(
+        self,
+        rate: float,
+        scale_by_keep: bool = False,
+        seed: int | keras.random.SeedGenerator | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_rate(rate=rate)
         self.rate = rate
@@ -46,7 +55,7 @@ class StochasticDepth(keras.layers.Layer):
             self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0:
             return inputs
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
@@ -59,10 +68,10 @@ class StochasticDepth(keras.layers.Layer):
             mask = mask / (1.0 - self.rate)
         return inputs * mask
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             rate=self.rate, scale_by_keep=self.scale_by_keep, seed=self.seed
@@ -92,23 +101,23 @@ class SkipGain(keras.layers.Layer):
     Reference: [De and Smith, 2020](https://arxiv.org/abs/2002.10444)
     """
 
-    def __init__(self, initializer="zeros", **kwargs):
+    def __init__(self, initializer: Any = "zeros", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.initializer = keras.initializers.get(initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.gain = self.add_weight(
             name="gain", shape=(), initializer=self.initializer
         )
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         return inputs * self.gain
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             initializer=keras.initializers.serialize(self.initializer)

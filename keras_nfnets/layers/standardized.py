@@ -1,8 +1,11 @@
 """Scaled weight standardization, shared by the convolutions that have it."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.checks import check_positive
 from keras_nfnets.layers.initializers import FanInNormal
 from keras_nfnets.layers.standardization import EPSILON_RULES, standardize
@@ -24,11 +27,11 @@ class Standardized:
     `standardize` returns.
     """
 
-    kernel_unit_axes = None
+    kernel_unit_axes: tuple[int, ...]
     # What the convolution calls the initializer of its kernel.
     kernel_initializer_argument = "kernel_initializer"
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         settings = {
             name: kwargs.pop(name, default)
             for name, default in DEFAULTS.items()
@@ -58,9 +61,9 @@ class Standardized:
                 f"Received: epsilon_rule={epsilon_rule!r}"
             )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
-        self.gain = None
+        self.gain: keras.Variable = None
         if self.use_gain:
             self.gain = self.add_weight(
                 name="gain",
@@ -71,12 +74,14 @@ class Standardized:
     def _units(self, channels):
         return self.filters
 
-    def add_weight(self, *args, name=None, **kwargs):
+    def add_weight(
+        self, *args: Any, name: str | None = None, **kwargs: Any
+    ) -> keras.Variable:
         # Standardization reads kernel and gain in float32 under any policy.
         kwargs.setdefault("autocast", name not in ("kernel", "gain"))
         return super().add_weight(*args, name=name, **kwargs)
 
-    def standardize(self, kernel):
+    def standardize(self, kernel: Tensor) -> Tensor:
         """Returns the kernel that the convolution uses, in float32."""
         kernel = ops.convert_to_tensor(kernel)
         axes = self.kernel_unit_axes
@@ -97,7 +102,7 @@ class Standardized:
             outputs = outputs + self.bias
         return outputs if self.activation is None else self.activation(outputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             use_gain=self.use_gain,
@@ -114,16 +119,16 @@ class Standardized:
 class StandardizedConv(Standardized):
     """The same for what is not transposed and not depthwise."""
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return super().convolution_op(inputs, self._cast_kernel(kernel))
 
     # Keras writes and reads the kernel and the bias of these only.
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         if self.built and self.use_gain:
             store["gain"] = self.gain
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)
         if self.built and self.use_gain:
             self.gain.assign(store["gain"])

@@ -1,10 +1,13 @@
 """From an image to the first stage."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Shape, Tensor
 from keras_nfnets.layers.composite import Composite
 from keras_nfnets.layers.remat import remat
 
@@ -49,13 +52,13 @@ class Stem(Composite):
 
     def __init__(
         self,
-        filters=(16, 32, 64, 128),
-        strides=(2, 1, 1, 2),
-        kernel_size=3,
-        pool=False,
-        remat=False,
-        **kwargs,
-    ):
+        filters: Sequence[int] = (16, 32, 64, 128),
+        strides: Sequence[int] = (2, 1, 1, 2),
+        kernel_size: int = 3,
+        pool: bool = False,
+        remat: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if len(filters) != len(strides):
             raise ValueError(
@@ -75,17 +78,17 @@ class Stem(Composite):
         ]
         self.act = self._act("act")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         for conv in self.convs:
             conv.build(input_shape)
             input_shape = conv.compute_output_shape(input_shape)
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         convolve = remat(self.convolve, self) if self.remat else self.convolve
         return convolve(inputs)
 
-    def convolve(self, inputs):
+    def convolve(self, inputs: Tensor) -> Tensor:
         """Returns what `call` returns, however that is differentiated."""
         x = self.convs[0](inputs)
         for conv in self.convs[1:]:
@@ -100,7 +103,7 @@ class Stem(Composite):
             padding = "valid"
         return ops.max_pool(x, 3, 2, padding, data_format="channels_last")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         for conv in self.convs:
             input_shape = conv.compute_output_shape(input_shape)
         if not self.pool:
@@ -109,7 +112,7 @@ class Stem(Composite):
         height, width = (side and -(-side // 2) for side in (height, width))
         return (batch, height, width, channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             filters=self.filters,

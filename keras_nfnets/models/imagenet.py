@@ -5,11 +5,13 @@ import math
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_positive
 from keras_nfnets.variants.plan import resolve_variant
+from keras_nfnets.variants.table import Variant
 
 
-def preprocess_input(x, variant="nfnet_f0"):
+def preprocess_input(x: Tensor, variant: str | Variant = "nfnet_f0") -> Tensor:
     """Normalizes images as the published networks expect them.
 
     Args:
@@ -31,7 +33,9 @@ def preprocess_input(x, variant="nfnet_f0"):
     return (ops.cast(x, "float32") - mean) / std
 
 
-def evaluation_crop(images, variant, size=None):
+def evaluation_crop(
+    images: Tensor, variant: str | Variant, size: int | None = None
+) -> Tensor:
     """Resizes and crops images as a variant's top-1 was measured.
 
     The papers squash an image to a square 32 pixels larger than the crop,
@@ -67,7 +71,9 @@ def evaluation_crop(images, variant, size=None):
     )
 
 
-def resize_and_crop(images, resized, size, antialias=False):
+def resize_and_crop(
+    images: Tensor, resized: tuple[int, int], size: int, antialias: bool = False
+) -> Tensor:
     """Resizes images bicubically and returns the square in the middle.
 
     Args:
@@ -106,7 +112,9 @@ def _resized(sides, variant, size):
     return tuple(target * side // min(sides) for side in sides)
 
 
-def decode_predictions(y, top=5):
+def decode_predictions(
+    y: Tensor, top: int = 5
+) -> list[list[tuple[str, str, float]]]:
     """Names the most probable of ImageNet's 1,000 classes.
 
     The names are Keras's own list, which it downloads at the first call.

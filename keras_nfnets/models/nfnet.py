@@ -1,7 +1,10 @@
 """One functional-API loop for every network of the table."""
 
+from collections.abc import Callable
+
 import keras
 
+from keras_nfnets.annotations import FilePath, Shape, Tensor
 from keras_nfnets.checks import check_rate
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.head import Head
@@ -13,24 +16,25 @@ from keras_nfnets.variants.plan import (
     resolve_variant,
     settings,
 )
+from keras_nfnets.variants.table import Variant
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights.published import fetch
 
 
 def NFNet(
-    variant,
-    include_top=True,
-    weights=None,
-    input_shape=(None, None, 3),
-    classes=1000,
-    classifier_activation="softmax",
-    dropout=None,
-    stochastic_depth=0.0,
-    pooling=None,
-    name=None,
-    features=False,
-    remat=False,
-):
+    variant: str | Variant,
+    include_top: bool = True,
+    weights: FilePath | None = None,
+    input_shape: Shape = (None, None, 3),
+    classes: int = 1000,
+    classifier_activation: str | Callable[[Tensor], Tensor] | None = "softmax",
+    dropout: float | None = None,
+    stochastic_depth: float = 0.0,
+    pooling: str | None = None,
+    name: str | None = None,
+    features: bool = False,
+    remat: bool = False,
+) -> AGCModel:
     """Builds a normalizer-free network as a functional `AGCModel`.
 
     The model expects images as `preprocess_input` returns them.

@@ -1,6 +1,7 @@
 """What it takes to train one network, as data."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from keras_nfnets.checks import (
     check_not_negative,
@@ -101,7 +102,7 @@ class Recipe:
     stochastic_depth: float = 0.25
     clipping: float | None = 0.01
     epsilon: float = 1e-3
-    agc_exclude: str | tuple = "classifier"
+    agc_exclude: str | tuple[str, ...] = "classifier"
     ema_decay: float | None = 0.99999
     train_size: int = 192
     test_size: int = 256
@@ -118,7 +119,7 @@ class Recipe:
     sam_rho: float | None = None
     sam_share: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_whole(**self._fields("epochs batch_size train_size test_size"))
         check_positive(
             **self._fields(
@@ -142,7 +143,12 @@ class Recipe:
         if not isinstance(self.agc_exclude, str):
             object.__setattr__(self, "agc_exclude", tuple(self.agc_exclude))
 
-    def scaled(self, batch_size=None, epochs=None, train_size=None):
+    def scaled(
+        self,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        train_size: int | None = None,
+    ) -> "Recipe":
         """Returns a copy for another batch, length or image size.
 
         The learning rates follow the batch by the linear rule, the test size
@@ -188,7 +194,7 @@ class Recipe:
             ),
         )
 
-    def model_args(self):
+    def model_args(self) -> dict[str, Any]:
         """Returns the arguments of `NFNet`: dropout and stochastic depth.
 
         The input shape is not among them, as training and test images differ
@@ -206,7 +212,7 @@ class Recipe:
             dropout=self.dropout, stochastic_depth=self.stochastic_depth
         )
 
-    def compile_args(self, steps_per_epoch):
+    def compile_args(self, steps_per_epoch: float) -> dict[str, Any]:
         """Returns the arguments of `AGCModel.compile`.
 
         They take in the epochs, the learning rates, the warm-up, momentum,

@@ -23,7 +23,7 @@ def _rows(base, columns, rows):
 
 # Brock et al., 2021 (arXiv 2102.06171), Section 4 and Appendix A. The F7 is in
 # its code only. The F5 of 86.3 top-1 is trained with SAM as the F6 is.
-RECIPES = _rows(
+RECIPES: dict[str, Recipe] = _rows(
     Recipe(),
     ("randaugment_magnitude", "sam_rho"),
     {
@@ -116,7 +116,7 @@ RECIPES["nfnet_pico"] = Recipe(
 )
 
 
-def get(name):
+def get(name: str) -> Recipe:
     """Returns the papers' recipe for one of their networks, or ours for ours.
 
     What no paper states is taken from the nearest that one does: the F+ from

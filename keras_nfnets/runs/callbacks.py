@@ -3,11 +3,16 @@
 import contextlib
 import math
 import signal
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
+from keras_nfnets.annotations import Logs
+from keras_nfnets.callbacks import AveragedWeights
 from keras_nfnets.files import replacing
 from keras_nfnets.runs.checkpoints import Terminated, restore_metrics
+from keras_nfnets.runs.folder import Run
 from keras_nfnets.training.distribution import alone
 
 
@@ -27,16 +32,16 @@ class History(keras.callbacks.Callback):
     >>> model.fit(x, y, callbacks=[keras_nfnets.runs.History(run)])
     """
 
-    def __init__(self, run, initial_epoch=0):
+    def __init__(self, run: Run, initial_epoch: int = 0) -> None:
         super().__init__()
         self.run = run
         self.rows = run.read_history()[:initial_epoch]
 
-    def best(self, name):
+    def best(self, name: str) -> float:
         """Returns the largest value of a column so far, or minus infinity."""
         return max((row[name] for row in self.rows), default=-math.inf)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **values})
         self.run.write_history(self.rows)
@@ -75,14 +80,14 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(
         self,
-        run,
-        steps_per_epoch,
-        step=0,
-        monitor="val_accuracy",
-        best=-math.inf,
-        averages=None,
-        writes=True,
-    ):
+        run: Run,
+        steps_per_epoch: int,
+        step: int = 0,
+        monitor: str = "val_accuracy",
+        best: float = -math.inf,
+        averages: AveragedWeights | None = None,
+        writes: bool = True,
+    ) -> None:
         super().__init__()
         self.run = run
         self.steps_per_epoch = steps_per_epoch
@@ -93,23 +98,26 @@ class Checkpoint(keras.callbacks.Callback):
         self.writes = writes
         self.terminate = False
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         if self.step == 0:
             self._save_best(True)
             self._save()
 
     # Before a batch, as Keras would wait for each batch to end otherwise.
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Logs | None = None
+    ) -> None:
         if self.terminate:
             if self.step % self.steps_per_epoch:
                 self._save()
             raise Terminated
         self.step += 1
 
-    def on_epoch_end(self, epoch, logs=None):
-        if self.monitor not in (logs or {}):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        if self.monitor not in logs:
             raise ValueError(
-                f"`monitor` must be one of {sorted(logs or {})}. "
+                f"`monitor` must be one of {sorted(logs)}. "
                 f"Received: monitor={self.monitor!r}"
             )
         value = float(logs[self.monitor])
@@ -145,11 +153,11 @@ class ResumedMetrics(keras.callbacks.Callback):
     >>> resumed = keras_nfnets.runs.ResumedMetrics(state["metrics"])
     """
 
-    def __init__(self, metrics):
+    def __init__(self, metrics: Sequence[Any] | None) -> None:
         super().__init__()
         self.metrics = metrics
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self.metrics:
             restore_metrics(self.model, self.metrics)
             self.metrics = None
@@ -174,23 +182,25 @@ class Signals(keras.callbacks.Callback):
     ...     model.fit(x, y, callbacks=[checkpoint, signals])
     """
 
-    def __init__(self, checkpoint):
+    def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.checkpoint = checkpoint
         self.interrupted = False
 
-    def __enter__(self):
+    def __enter__(self) -> "Signals":
         self._previous = {
             signal.SIGINT: signal.signal(signal.SIGINT, self._interrupt),
             signal.SIGTERM: signal.signal(signal.SIGTERM, self._terminate),
         }
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Logs | None = None
+    ) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
 

@@ -3,11 +3,14 @@
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.files import replacing
 
 KEPT = 2
@@ -41,10 +44,10 @@ class Checkpoints:
     >>> model, state = checkpoints.load()
     """
 
-    def __init__(self, path):
+    def __init__(self, path: FilePath) -> None:
         self.path = Path(path)
 
-    def save(self, model, step):
+    def save(self, model: keras.Model, step: int) -> None:
         """Writes a checkpoint.
 
         Args:
@@ -65,11 +68,11 @@ class Checkpoints:
         for old in self.steps()[:-KEPT]:
             shutil.rmtree(old)
 
-    def steps(self):
+    def steps(self) -> list[Path]:
         """Returns the folders of the checkpoints, the newest last."""
         return sorted(self.path.glob("step-*"))
 
-    def load(self):
+    def load(self) -> tuple[keras.Model, dict[str, Any]]:
         """Loads the newest checkpoint that is whole.
 
         One that is damaged is named on the standard error.
@@ -110,7 +113,7 @@ def _to_lists(variables):
     return [keras.ops.convert_to_numpy(v).tolist() for v in variables]
 
 
-def random_states(model):
+def random_states(model: keras.Model) -> list[keras.Variable]:
     """Returns the variables of a model's seed generators, in order.
 
     Keras keeps them out of a model's file. On PyTorch its dropout draws from
@@ -135,7 +138,7 @@ def random_states(model):
     ]
 
 
-def restore_metrics(model, values):
+def restore_metrics(model: keras.Model, values: Sequence[Any]) -> None:
     """Puts an unfinished epoch's metrics back.
 
     Args:

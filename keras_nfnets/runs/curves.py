@@ -1,5 +1,8 @@
 """A training run's numbers as a picture."""
 
+from typing import Any
+
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
@@ -28,7 +31,7 @@ LOGARITHMIC = {"norms"}
 COLUMNS = 3
 
 
-def draw_curves(rows, path):
+def draw_curves(rows: list[dict[str, Any]], path: FilePath) -> None:
     """Draws what a history says of loss, accuracy, clipping and speed.
 
     Args:

@@ -9,11 +9,15 @@ import json
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_nfnets.annotations import FilePath
+from keras_nfnets.data.sources import Source
 from keras_nfnets.files import replacing
 from keras_nfnets.runs.checkpoints import Checkpoints
 from keras_nfnets.runs.curves import draw_curves
@@ -32,7 +36,7 @@ class Run:
     >>> model = keras.models.load_model(run.model)
     """
 
-    def __init__(self, path):
+    def __init__(self, path: FilePath) -> None:
         self.path = Path(path)
         self.model = self.path / "model.keras"
         self.checkpoints = Checkpoints(self.path / "checkpoints")
@@ -42,7 +46,7 @@ class Run:
         self.logs = self.path / "logs"
         self.config = self.path / "config.json"
 
-    def claim(self, overwrite=False):
+    def claim(self, overwrite: bool = False) -> None:
         """Makes the folder for a new run.
 
         Args:
@@ -58,7 +62,7 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         self._clear()
 
-    def abandon(self):
+    def abandon(self) -> None:
         """Removes a run of which nothing can be used: it has no checkpoint."""
         if not self.checkpoints.steps():
             self._clear()
@@ -72,7 +76,7 @@ class Run:
             if folder.is_dir():
                 shutil.rmtree(folder)
 
-    def check_free(self):
+    def check_free(self) -> None:
         """Raises a FileExistsError unless the path is free or empty."""
         if self.path.is_dir() and not any(self.path.iterdir()):
             return
@@ -88,7 +92,7 @@ class Run:
                 f"Received: {str(self.path)!r}"
             )
 
-    def write_config(self, settings, source):
+    def write_config(self, settings: Settings, source: Source) -> None:
         """Writes `config.json`: what it takes to do the run again or use it.
 
         Args:
@@ -114,7 +118,7 @@ class Run:
         with replacing(self.config) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
 
-    def read_config(self):
+    def read_config(self) -> dict[str, Any]:
         """Returns the dictionary of `config.json`.
 
         Raises:
@@ -133,7 +137,7 @@ class Run:
             f"Received: {str(self.path)!r}, and {problem}"
         )
 
-    def stored_settings(self, options):
+    def stored_settings(self, options: Mapping[str, Any]) -> Settings:
         """Returns the settings of a run that is to be continued.
 
         Args:
@@ -155,7 +159,7 @@ class Run:
             )
         return settings
 
-    def check_source(self, source):
+    def check_source(self, source: Source) -> None:
         """Raises a ValueError unless the run was started on these data.
 
         Args:
@@ -172,7 +176,7 @@ class Run:
                 "other names"
             )
 
-    def read_history(self):
+    def read_history(self) -> list[dict[str, Any]]:
         """Returns `history.csv` as a list of dictionaries, one per epoch."""
         if not self.history.is_file():
             return []
@@ -183,7 +187,7 @@ class Run:
             ]
         return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
-    def write_history(self, rows):
+    def write_history(self, rows: list[dict[str, Any]]) -> None:
         """Writes `history.csv` from a list of dictionaries, one per epoch."""
         with replacing(self.history) as temporary:
             with temporary.open("w", newline="") as file:
@@ -191,7 +195,7 @@ class Run:
                 writer.writeheader()
                 writer.writerows(rows)
 
-    def draw_curves(self):
+    def draw_curves(self) -> None:
         """Draws `curves.png` from `history.csv`.
 
         Raises:

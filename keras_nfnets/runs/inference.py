@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.data import normalize, read_image
 from keras_nfnets.models.imagenet import (
     decode_predictions,
@@ -32,12 +33,12 @@ class RunClassifier:
     ('7', 0.99)
     """
 
-    def __init__(self, run):
-        run = Run(run)
-        self.config = run.read_config()
-        self.model = keras.models.load_model(run.model)
+    def __init__(self, run: FilePath) -> None:
+        folder = Run(run)
+        self.config = folder.read_config()
+        self.model = keras.models.load_model(folder.model)
 
-    def classify(self, path):
+    def classify(self, path: FilePath) -> tuple[str, float]:
         """Returns the most probable class of an image file, and how probable.
 
         Args:
@@ -77,7 +78,9 @@ class VariantClassifier:
     ('tabby', 0.58)
     """
 
-    def __init__(self, variant, weights, size=None):
+    def __init__(
+        self, variant: str, weights: FilePath, size: int | None = None
+    ) -> None:
         if weights == "imagenet":
             weights = fetch(variant)
         classes = weight_files.classes_in(weights)
@@ -90,7 +93,7 @@ class VariantClassifier:
         self.size = size
         self.model = NFNet(variant, weights=weights, classes=classes)
 
-    def classify(self, path):
+    def classify(self, path: FilePath) -> tuple[str, float]:
         """Returns the most probable class of an image file, and how probable.
 
         Its name where it is ImageNet's and the names are at hand; else its

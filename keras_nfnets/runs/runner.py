@@ -26,11 +26,15 @@ from keras_nfnets.runs.callbacks import (
     ResumedMetrics,
     Signals,
 )
+from keras_nfnets.runs.folder import Run
 from keras_nfnets.runs.report import print_plan
+from keras_nfnets.runs.settings import Settings
 from keras_nfnets.training import distribution
 
 
-def train(run, settings, overwrite=False, resume=False):
+def train(
+    run: Run, settings: Settings, overwrite: bool = False, resume: bool = False
+) -> bool:
     """Trains a network, or goes on training it, and fills its run folder.
 
     Args:

@@ -1,6 +1,8 @@
 """What decides the course of a training run, complete as data."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from keras_nfnets import recipes
 from keras_nfnets.checks import check_whole
@@ -39,7 +41,7 @@ class Settings:
     precision: str = "float32"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(
                 f"`precision` must be one of {sorted(PRECISIONS)}. "
@@ -52,12 +54,12 @@ class Settings:
                 f"Received: seed={self.seed}"
             )
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Returns nested dictionaries of what JSON can hold."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, content):
+    def from_dict(cls, content: dict[str, Any]) -> "Settings":
         """Returns the settings that `to_dict` was called of.
 
         Args:
@@ -69,7 +71,7 @@ class Settings:
         """
         return cls(**{**content, "recipe": Recipe(**content["recipe"])})
 
-    def differences(self, options):
+    def differences(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Returns which options the settings do not have.
 
         Args:
@@ -86,7 +88,7 @@ class Settings:
         }
 
 
-def from_options(**options):
+def from_options(**options: Any) -> Settings:
     """Returns the settings of a recipe, changed by what is given.
 
     Batch, epochs and image size scale the recipe, see `Recipe.scaled`; a

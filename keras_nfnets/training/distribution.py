@@ -6,6 +6,7 @@ import glob
 import importlib.util
 import json
 import os
+from collections.abc import Iterator
 
 import keras
 
@@ -32,16 +33,16 @@ class Devices:
     host: int = 0
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         """What a replica runs on: `"TPU"`, `"GPU"` or `"CPU"`."""
         return _KIND[keras.backend.backend()]()
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this is the process that writes files."""
         return self.host == 0
 
-    def check_batch(self, batch_size):
+    def check_batch(self, batch_size: int) -> None:
         """Raises a ValueError unless all replicas get as many images.
 
         Args:
@@ -81,7 +82,7 @@ _KIND = {
 
 
 @contextlib.contextmanager
-def scope():
+def scope() -> Iterator[Devices]:
     """Picks the devices to train on; build and compile the model inside.
 
     - TensorFlow: `TPUStrategy` if there is a TPU (`TPU_NAME`, Colab's
@@ -199,7 +200,7 @@ def _jax():
 
 
 @contextlib.contextmanager
-def alone():
+def alone() -> Iterator[None]:
     """Lets one of several processes make variables that the others do not.
 
     Keras makes some while it saves a model. JAX would wait for the other

@@ -1,8 +1,11 @@
 """The cross-entropy of the papers, for labels of both kinds."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_rate
 
 
@@ -39,11 +42,11 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
 
     def __init__(
         self,
-        label_smoothing=0.0,
-        from_logits=False,
-        name="crossentropy",
-        **kwargs,
-    ):
+        label_smoothing: float = 0.0,
+        from_logits: bool = False,
+        name: str = "crossentropy",
+        **kwargs: Any,
+    ) -> None:
         check_rate(label_smoothing=label_smoothing)
         super().__init__(
             from_logits=from_logits,
@@ -52,7 +55,7 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
             **kwargs,
         )
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         same_rank = len(y_true.shape) == len(y_pred.shape)
         if not same_rank or y_true.shape[-1] == 1:
             labels = ops.squeeze(y_true, -1) if same_rank else y_true

@@ -4,10 +4,13 @@ Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412), Section 2.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_positive
 from keras_nfnets.training.unitwise import square_sum
 
@@ -45,22 +48,24 @@ class SAM:
     rho: float = 0.05
     share: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(rho=self.rho)
         if not 0 < self.share <= 1:
             raise ValueError(
                 f"`share` must be in (0, 1]. Received: share={self.share}"
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SAM":
         return cls(**config)
 
 
-def ascent(gradients, rho):
+def ascent(
+    gradients: Sequence[Tensor | None], rho: float
+) -> tuple[list[Tensor | None], Tensor]:
     """Returns by how much SAM moves each weight, and what to scale the loss by.
 
     The second is 1, or NaN where the norm of the gradients is not finite. No
@@ -94,7 +99,7 @@ def ascent(gradients, rho):
     return offsets, ops.where(finite, 1.0, float("nan"))
 
 
-def first_share(data, share, parts=1):
+def first_share(data: Any, share: float, parts: int = 1) -> Any:
     """Returns the first samples of each part of a batch, as a smaller batch.
 
     Args:

@@ -16,6 +16,7 @@ from keras_nfnets.variants.rounding import (
     eca_kernel_size,
     whole_multiple,
 )
+from keras_nfnets.variants.table import Variant
 
 
 @dataclasses.dataclass
@@ -44,23 +45,30 @@ class Cost:
     parameters: int = 0
     multiply_adds: int = 0
 
-    def stride(self, strides):
+    def stride(self, strides: int) -> None:
         """Shrinks the output as a strided convolution does."""
         self.size = -(-self.size // strides)
 
-    def conv(self, filters, kernel_size, channels, groups=1):
+    def conv(
+        self, filters: int, kernel_size: int, channels: int, groups: int = 1
+    ) -> None:
         """Adds a `WSConv2D`, which has a bias and a gain per filter."""
         kernel = kernel_size**2 * (channels // groups) * filters
         self.parameters += kernel + 2 * filters
         self.multiply_adds += kernel * self.size**2
 
-    def dense(self, units, channels):
+    def dense(self, units: int, channels: int) -> None:
         """Adds a dense layer, which runs once per image here."""
         self.parameters += channels * units + units
         self.multiply_adds += channels * units
 
 
-def complexity(variant, size=None, classes=1000, channels=3):
+def complexity(
+    variant: str | Variant,
+    size: int | None = None,
+    classes: int = 1000,
+    channels: int = 3,
+) -> list[Cost]:
     """Counts the parameters and multiply-adds of every part of a network.
 
     Weight standardization, pooling and activations are not counted among the

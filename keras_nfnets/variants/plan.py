@@ -9,7 +9,7 @@ from keras_nfnets.variants.table import VARIANTS, Variant
 MIN_SIZE = 32
 
 
-def resolve_variant(variant):
+def resolve_variant(variant: str | Variant) -> tuple[Variant, str]:
     """Returns the `Variant` and its name; a ValueError lists near matches."""
     if isinstance(variant, Variant):
         return variant, "nfnet"
@@ -33,7 +33,7 @@ def settings(variant):
     )
 
 
-def feature_strides(variant):
+def feature_strides(variant: str | Variant) -> dict[str, int]:
     """Returns by how much an image is smaller after the stem and each stage.
 
     Args:

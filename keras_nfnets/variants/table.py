@@ -1,6 +1,7 @@
 """Lists the networks as data, one row each."""
 
 from dataclasses import replace
+from typing import Any
 
 from keras_nfnets.variants.rounding import whole_multiple
 from keras_nfnets.variants.variant import Variant as Variant
@@ -16,7 +17,7 @@ def _rows(base, columns, rows):
 _F = Variant(depths=(1, 2, 6, 3))
 
 # Brock et al., 2021 (arXiv 2102.06171), Table 1 and Appendix C.
-VARIANTS = _rows(
+VARIANTS: dict[str, Variant] = _rows(
     _F,
     ("depths", "dropout", "train_size", "test_size"),
     {
@@ -129,8 +130,10 @@ VARIANTS |= {
 
 # PyTorch Image Models (timm) has networks of its own. Where the papers have
 # another one of that name, timm's is called `<name>_timm` here.
-_TIMM = dict(divisor=8, epsilon=1e-5, epsilon_rule="add", activation="gelu_erf")
-_TIMM_OWN = dict(
+_TIMM: dict[str, Any] = dict(
+    divisor=8, epsilon=1e-5, epsilon_rule="add", activation="gelu_erf"
+)
+_TIMM_OWN: dict[str, Any] = dict(
     padding="symmetric",
     gamma_in_kernel=True,
     use_skip_gain=False,

@@ -73,19 +73,19 @@ class Variant:
     >>> model = keras_nfnets.NFNet(small, classes=10)
     """
 
-    depths: tuple
+    depths: tuple[int, ...]
     family: str = "nfnet"
-    widths: tuple = (256, 512, 1536, 1536)
-    strides: tuple = (1, 2, 2, 2)
-    stem_widths: tuple = (16, 32, 64, 128)
-    stem_strides: tuple = (2, 1, 1, 2)
+    widths: tuple[int, ...] = (256, 512, 1536, 1536)
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    stem_widths: tuple[int, ...] = (16, 32, 64, 128)
+    stem_strides: tuple[int, ...] = (2, 1, 1, 2)
     stem_kernel_size: int = 3
     stem_pool: bool = False
     head_width: int | None = 3072
-    expansions: tuple = (0.5, 0.5, 0.5, 0.5)
+    expansions: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5)
     first_expansion: float | None = None
-    group_widths: tuple = (128, 128, 128, 128)
-    big_widths: tuple = (True, True, True, True)
+    group_widths: tuple[int | None, ...] = (128, 128, 128, 128)
+    big_widths: tuple[bool, ...] = (True, True, True, True)
     divisor: int = 1
     two_convs: bool = True
     kernel_size: int = 3
@@ -106,5 +106,5 @@ class Variant:
     test_size: int = 256
     test_crop: float | None = None
     test_squash: bool = True
-    pixel_mean: tuple = (123.675, 116.28, 103.53)
-    pixel_std: tuple = (58.395, 57.12, 57.375)
+    pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)

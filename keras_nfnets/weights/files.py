@@ -5,23 +5,33 @@ import math
 import re
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
+import keras
+import numpy as np
 import safetensors.numpy
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.files import check_is_file, replacing
 from keras_nfnets.variants.complexity import complexity
 from keras_nfnets.variants.table import VARIANTS
 from keras_nfnets.weights import haiku as haiku_files
 from keras_nfnets.weights import keras as keras_files
-from keras_nfnets.weights.names import assign, collect, haiku_slots, timm_slots
+from keras_nfnets.weights.names import (
+    Slot,
+    assign,
+    collect,
+    haiku_slots,
+    timm_slots,
+)
 
 # What a model may do without, by the papers' names and by timm's.
 _CLASSIFIER = r"^[^/]+/~/linear::[wb]$|^head\.fc\."
 _HEAD = rf"{_CLASSIFIER}|^[^/]+/~/final_conv::|^final_conv\."
 
 
-def load(model, path):
+def load(model: keras.Model, path: FilePath) -> None:
     """Reads a weight file of any known kind into a model.
 
     A model without its classifier, or of features, takes what it has. A
@@ -57,11 +67,8 @@ def _load_own(model, path):
         for name, shape in stored.items()
         if not name.startswith(_parts_without(ours))
     }
-    fresh = (
-        "head/classifier/bias" in ours
-        and _classes(stored) is not None
-        and ours["head/classifier/bias"] != (_classes(stored),)
-    )
+    classes, bias = _classes(stored), ours.get("head/classifier/bias")
+    fresh = None not in (classes, bias) and bias != (classes,)
     if Counter(_shapes(theirs, fresh)) != Counter(_shapes(ours, fresh)):
         raise ValueError(
             "`weights` must be of the same network: the arrays in "
@@ -71,7 +78,7 @@ def _load_own(model, path):
     with _left_alone(classifier):
         model.load_weights(path)
     if fresh:
-        _warn_of_classes(_classes(stored))
+        _warn_of_classes(classes)
 
 
 def _parts_without(ours):
@@ -101,7 +108,7 @@ def _left_alone(layer):
         del layer.load_own_variables
 
 
-def load_arrays(model, arrays):
+def load_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     """As `load`, from a dictionary of the papers' or timm's arrays."""
     slots = slots_for(model, arrays)
     apart = [name for name in arrays if re.search(_HEAD, name)]
@@ -136,7 +143,9 @@ def _has_other_classes(name, slots, arrays):
     return theirs.size * ours[-1] == math.prod(ours) * classes_of(arrays)
 
 
-def slots_for(model, arrays):
+def slots_for(
+    model: keras.Model, arrays: Mapping[str, np.ndarray]
+) -> dict[str, Slot]:
     """Returns where the arrays of a source belong, by how they are named."""
     first = next(iter(arrays), "")
     if "/~/" in first:
@@ -144,7 +153,7 @@ def slots_for(model, arrays):
     return timm_slots(model)
 
 
-def read(path):
+def read(path: FilePath) -> dict[str, np.ndarray]:
     """Reads the arrays of a file of the papers (`.npz`) or of timm.
 
     Args:
@@ -181,7 +190,7 @@ def read(path):
         ) from None
 
 
-def write(model, path, root="NFNet"):
+def write(model: keras.Model, path: FilePath, root: str = "NFNet") -> None:
     """Writes a model's weights under another source's names.
 
     What is at the path is replaced once the new file is complete.
@@ -212,7 +221,7 @@ def write(model, path, root="NFNet"):
         )
 
 
-def write_arrays(arrays, path):
+def write_arrays(arrays: Mapping[str, np.ndarray], path: FilePath) -> None:
     """Writes arrays as safetensors.
 
     Args:
@@ -232,7 +241,7 @@ def write_arrays(arrays, path):
         raise OSError(f"{str(path)!r} cannot be written: {error}") from None
 
 
-def classes_in(path):
+def classes_in(path: FilePath) -> int | None:
     """Returns how many classes a file's classifier has, or `None`.
 
     Args:
@@ -253,12 +262,12 @@ def classes_in(path):
     return classes_of(read(path))
 
 
-def classes_of(arrays):
+def classes_of(arrays: Mapping[str, np.ndarray]) -> int | None:
     """As `classes_in`, from a dictionary of the papers' or timm's arrays."""
     return _classes({name: array.shape for name, array in arrays.items()})
 
 
-def fitting_variants(shapes):
+def fitting_variants(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Returns the names of the variants with as many weights as these.
 
     Args:

@@ -7,10 +7,12 @@ checked before they are handed on.
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from keras_nfnets.annotations import FilePath
 from keras_nfnets.files import replacing
 from keras_nfnets.weights.haiku_arrays import DTYPES, Array, native_order, show
 from keras_nfnets.weights.pickle_machine import Machine
@@ -19,7 +21,7 @@ from keras_nfnets.weights.pickle_machine import Machine
 SMALL = 2**24
 
 
-def read(path):
+def read(path: FilePath) -> dict[str, np.ndarray]:
     """Reads a weight file of the papers, without trusting it.
 
     Args:
@@ -56,7 +58,7 @@ def read(path):
     )
 
 
-def write(path, arrays):
+def write(path: FilePath, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes weights as a pickle of plain dictionaries of NumPy arrays.
 
     Args:
@@ -73,7 +75,7 @@ def write(path, arrays):
     ...     "small.npz", {"NFNet/~/nf_block::skip_gain": np.float32(0.5)}
     ... )
     """
-    modules = {}
+    modules: dict[str, dict[str, np.ndarray]] = {}
     for key, array in arrays.items():
         module, separator, name = key.partition("::")
         if not separator:

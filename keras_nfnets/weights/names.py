@@ -5,8 +5,10 @@ but for the names, PyTorch Image Models (timm) has PyTorch's.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 # How a source stores what we have: to its layout, and back to ours.
@@ -40,26 +42,26 @@ class Slot:
     (16, 3, 3, 3)
     """
 
-    variable: object
+    variable: keras.Variable
     layout: str = "same"
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """The shape that the source's array has."""
         ours = np.broadcast_to(0, tuple(self.variable.shape))
         return _LAYOUTS[self.layout][0](ours).shape
 
-    def write(self, array):
+    def write(self, array: np.ndarray) -> None:
         """Assigns an array in the source's layout to the variable."""
         self.variable.assign(_LAYOUTS[self.layout][1](array))
 
-    def read(self):
+    def read(self) -> np.ndarray:
         """Returns the variable's value in the source's layout."""
         ours = np.asarray(self.variable.numpy())
         return np.array(_LAYOUTS[self.layout][0](ours), order="C")
 
 
-def haiku_slots(model, root="NFNet"):
+def haiku_slots(model: keras.Model, root: str = "NFNet") -> dict[str, Slot]:
     """Maps the names in the papers' weight files to a model's variables.
 
     Args:
@@ -90,7 +92,7 @@ def haiku_slots(model, root="NFNet"):
     }
 
 
-def timm_slots(model):
+def timm_slots(model: keras.Model) -> dict[str, Slot]:
     """Maps the names in timm's state dictionaries to a model's variables.
 
     Args:
@@ -121,7 +123,7 @@ def timm_slots(model):
     return slots
 
 
-def assign(slots, arrays):
+def assign(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:
     """Assigns a source's arrays to their variables, all of them or none.
 
     Args:
@@ -151,7 +153,7 @@ def assign(slots, arrays):
         slot.write(arrays[name])
 
 
-def collect(slots):
+def collect(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:
     """Returns a model's weights under a source's names, in its layouts.
 
     Args:

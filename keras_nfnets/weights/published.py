@@ -21,7 +21,7 @@ TIMEOUT = 60
 ABANDONED = 24 * 3600
 
 
-def fetch(variant):
+def fetch(variant: str) -> Path:
     """Returns the path of a variant's published weights, fetched if needed.
 
     They are downloaded once, read, and kept as safetensors in the folder
@@ -62,7 +62,7 @@ def fetch(variant):
     return cached
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Returns the folder where `fetch` keeps weights."""
     home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     return Path(home) / "keras_nfnets"

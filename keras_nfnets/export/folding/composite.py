@@ -1,6 +1,8 @@
 """The rules of folding for the layers that are built of others."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -130,7 +132,7 @@ def head(make, layer, x):
     )
 
 
-RULES = {
+RULES: dict[type, Callable[..., Any]] = {
     layers.VPActivation: vp_activation,
     layers.SqueezeExcite: squeeze_excite,
     layers.EfficientChannelAttention: efficient_channel_attention,

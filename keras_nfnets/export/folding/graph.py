@@ -40,7 +40,7 @@ HOMOGENEOUS = (
 )
 
 
-def fold(model, keep_unknown=False):
+def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
     """Returns the model for inference, of stock Keras layers only.
 
     Kernels are standardized once. Gains, the activations' `gamma` and `beta`,
