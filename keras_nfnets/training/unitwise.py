@@ -6,6 +6,7 @@ import math
 import keras
 from keras import ops
 
+from keras_nfnets.layers.device import has_own_kernels
 from keras_nfnets.training.agc_report import Units
 
 
@@ -23,29 +24,30 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
         return clipped, None
     axes = axes or [None] * len(gradients)
     # The shapes of weights, as a gradient's may not be known while tracing.
-    layouts = {i: _layout(variables[i].shape, axes[i]) for i in present}
+    shapes = {i: tuple(variables[i].shape) for i in present}
+    layouts = {i: _layout(shapes[i], axes[i]) for i in present}
 
-    def matrix(x, i):
-        return ops.reshape(ops.convert_to_tensor(x), layouts[i][0])
+    def laid_out(x, i):
+        x, shape = ops.convert_to_tensor(x), layouts[i][0]
+        return x if shape == shapes[i] else ops.reshape(x, shape)
 
-    matrices = {i: matrix(clipped[i], i) for i in present}
-    norms = [square_sum(matrices[i], layouts[i][1]) for i in present]
-    weights = [
-        square_sum(matrix(variables[i], i), layouts[i][1]) for i in present
-    ]
-    norm = ops.sqrt(ops.concatenate([ops.reshape(n, (-1,)) for n in norms]))
-    weight = ops.sqrt(ops.concatenate([ops.reshape(w, (-1,)) for w in weights]))
+    laid = {i: laid_out(clipped[i], i) for i in present}
+    norm, weight = (
+        ops.sqrt(ops.concatenate(_squares(arrays, layouts)))
+        for arrays in (laid, {i: laid_out(variables[i], i) for i in present})
+    )
     limit = clipping * ops.maximum(weight, epsilon)
     clips = norm > limit
     factor = ops.where(clips, limit / ops.maximum(norm, 1e-6), 1.0)
-    ends = list(itertools.accumulate(math.prod(n.shape) for n in norms))
+    counts = {i: math.prod(_unit_shape(*layouts[i])) for i in present}
+    ends = list(itertools.accumulate(counts.values()))
     parts = ops.split(factor, ends)[:-1]
-    for i, part, n in zip(present, parts, norms, strict=True):
-        part = ops.cast(ops.reshape(part, n.shape), clipped[i].dtype)
-        clipped[i] = ops.reshape(matrices[i] * part, variables[i].shape)
-    counts = {
-        i: math.prod(n.shape) for i, n in zip(present, norms, strict=True)
-    }
+    for i, part in zip(present, parts, strict=True):
+        if not _has_units_last(*layouts[i]):
+            part = ops.reshape(part, _unit_shape(*layouts[i]))
+        new = laid[i] * ops.cast(part, clipped[i].dtype)
+        same = layouts[i][0] == shapes[i]
+        clipped[i] = new if same else ops.reshape(new, shapes[i])
     return clipped, Units(clips, norm, weight, weight > epsilon, counts)
 
 
@@ -109,15 +111,44 @@ def square_sum(x, axes=None):
     return ops.sum(ops.square(x), axis=axes, keepdims=axes is not None)
 
 
+def _squares(arrays, layouts):
+    """Returns a vector of squared norms for each array.
+
+    Vectors without a reshape where the units stand last: TensorFlow takes
+    long for a graph of many small operations.
+    """
+    vectors = []
+    for i, array in arrays.items():
+        shape, axes = layouts[i]
+        if keras.backend.standardize_dtype(array.dtype) != "float64":
+            array = ops.cast(array, "float32")
+        keeps = len(axes) == len(shape)
+        square = ops.sum(ops.square(array), axis=axes, keepdims=keeps)
+        flat = _has_units_last(shape, axes)
+        vectors.append(square if flat else ops.reshape(square, (-1,)))
+    return vectors
+
+
+def _has_units_last(shape, axes):
+    """Whether a vector of what is per unit broadcasts against the array."""
+    return axes == tuple(range(max(len(shape) - 1, 1))) and len(shape) > 0
+
+
+def _unit_shape(shape, axes):
+    return tuple(1 if i in axes else size for i, size in enumerate(shape))
+
+
 def _layout(shape, axes):
     """Returns the shape in which to clip a kernel, and the unit's axes there.
 
     A matrix, with the inputs of a unit in one column, where that moves
     nothing. For a TPU, XLA would otherwise copy the kernels of grouped
-    convolutions into another layout.
+    convolutions into another layout. TensorFlow's own kernels need none, and
+    one reshape less in the graph of each.
     """
-    shape = tuple(shape)
     axes = axes_of_shape(shape) if axes is None else tuple(axes)
-    if len(axes) > 1 and axes == tuple(range(len(shape) - 1)):
-        return (math.prod(shape[:-1]), shape[-1]), (0,)
-    return shape, axes
+    if not len(shape) > 2 or axes != tuple(range(len(shape) - 1)):
+        return shape, axes
+    if has_own_kernels():
+        return shape, axes
+    return (math.prod(shape[:-1]), shape[-1]), (0,)
