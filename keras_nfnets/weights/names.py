@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_nfnets.weights.values import checked
+
 # How a source stores what we have: to its layout, and back to ours.
 _LAYOUTS = {
     "same": (lambda x: x, lambda x: x),
@@ -47,16 +49,24 @@ class Slot:
     def shape(self):
         """The shape that the source's array has."""
         ours = np.broadcast_to(0, tuple(self.variable.shape))
-        return _LAYOUTS[self.layout][0](ours).shape
+        return self.to_theirs(ours).shape
+
+    def to_ours(self, array):
+        """Returns an array of the source's layout in ours."""
+        return _LAYOUTS[self.layout][1](array)
+
+    def to_theirs(self, array):
+        """Returns an array of our layout in the source's."""
+        return _LAYOUTS[self.layout][0](array)
 
     def write(self, array):
         """Assigns an array in the source's layout to the variable."""
-        self.variable.assign(_LAYOUTS[self.layout][1](array))
+        self.variable.assign(self.to_ours(array))
 
     def read(self):
         """Returns the variable's value in the source's layout."""
         ours = np.asarray(self.variable.numpy())
-        return np.array(_LAYOUTS[self.layout][0](ours), order="C")
+        return np.array(self.to_theirs(ours), order="C")
 
 
 def haiku_slots(model, root="NFNet"):
@@ -129,7 +139,8 @@ def assign(slots, arrays):
         arrays: Dictionary from the source's names to arrays.
 
     Raises:
-        ValueError: If a name is missing, unknown, or its shape differs.
+        ValueError: If a name is missing, unknown, its shape differs, or a
+            value is not a finite number of the variable's type.
 
     Example:
 
@@ -147,8 +158,12 @@ def assign(slots, arrays):
                 f"`arrays` must have the model's shapes. Received: {name!r} "
                 f"of shape {tuple(arrays[name].shape)}, expected {slot.shape}"
             )
+    values = {
+        name: checked(name, arrays[name], slot.variable.dtype)
+        for name, slot in slots.items()
+    }
     for name, slot in slots.items():
-        slot.write(arrays[name])
+        slot.write(values[name])
 
 
 def collect(slots):
