@@ -6,8 +6,8 @@ import signal
 
 import keras
 
-from keras_nfnets.runs.checkpoints import Terminated, restore_metrics
 from keras_nfnets.files import replacing
+from keras_nfnets.runs.checkpoints import Terminated, restore_metrics
 from keras_nfnets.training.distribution import alone
 
 
@@ -15,22 +15,22 @@ class History(keras.callbacks.Callback):
     """Writes `history.csv` of a run after every epoch.
 
     Unlike `keras.callbacks.CSVLogger` it writes the whole file under another
-    name and renames it, and drops what a continued run will do again.
+    name and renames it.
 
     Args:
         run: `keras_nfnets.runs.Run`.
-        initial_epoch: Integer, epochs that are kept of the file that is
-            there. Defaults to `0`.
+        rows: List of dictionaries, one per epoch before, as a checkpoint has
+            them. Defaults to none.
 
     Example:
 
     >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.History(run)])
     """
 
-    def __init__(self, run, initial_epoch=0):
+    def __init__(self, run, rows=()):
         super().__init__()
         self.run = run
-        self.rows = run.read_history()[:initial_epoch]
+        self.rows = list(rows)
 
     def best(self, name):
         """Returns the largest value of a column so far, or minus infinity."""
@@ -62,6 +62,8 @@ class Checkpoint(keras.callbacks.Callback):
             `None`. Defaults to `None`.
         writes: Boolean, whether this is the one of several processes that
             writes. Defaults to `True`.
+        history: `History`, whose rows a checkpoint keeps, or `None`. Defaults
+            to `None`.
 
     Raises:
         ValueError: If an epoch does not report `monitor`.
@@ -82,6 +84,7 @@ class Checkpoint(keras.callbacks.Callback):
         best=-math.inf,
         averages=None,
         writes=True,
+        history=None,
     ):
         super().__init__()
         self.run = run
@@ -91,6 +94,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.best = best
         self.averages = averages
         self.writes = writes
+        self.history = history
         self.terminate = False
 
     def on_train_begin(self, logs=None):
@@ -122,7 +126,8 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self):
         if self.writes:
             with alone():
-                self.run.checkpoints.save(self.model, self.step)
+                rows = self.history.rows if self.history else ()
+                self.run.checkpoints.save(self.model, self.step, rows)
 
     def _save_best(self, is_best):
         # Processes swap together or not at all, since JAX compares what they

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 from keras_nfnets.files import replacing
+from keras_nfnets.runs.stored import STATE, read_object
+from keras_nfnets.weights import keras as keras_files
 
 KEPT = 2
 
@@ -44,18 +46,21 @@ class Checkpoints:
     def __init__(self, path):
         self.path = Path(path)
 
-    def save(self, model, step):
+    def save(self, model, step, history=()):
         """Writes a checkpoint.
 
         Args:
             model: A compiled Keras model whose optimizer is built.
             step: Integer, batches that the run has seen. The optimizer counts
                 fewer where the loss is scaled and a step overflowed.
+            history: List of dictionaries of numbers, one per epoch so far.
+                Defaults to none.
         """
         content = dict(
             step=step,
             random=_to_lists(random_states(model)),
             metrics=_to_lists(model.metrics_variables),
+            history=list(history),
         )
         self.path.mkdir(exist_ok=True)
         with replacing(self.path / f"step-{step:09}") as temporary:
@@ -75,8 +80,9 @@ class Checkpoints:
         One that is damaged is named on the standard error.
 
         Returns:
-            A model with its random states, and a dictionary with the `step`
-            and the `metrics` of the epoch so far.
+            A model with its random states, and a dictionary with the `step`,
+            the `metrics` of the epoch so far, and the `history` of those
+            before.
 
         Raises:
             ValueError: If there is none, or none that is whole.
@@ -98,12 +104,20 @@ class Checkpoints:
 
 
 def _load(path):
-    state = json.loads((path / "state.json").read_text())
-    model = keras.models.load_model(path / "model.keras")
-    variables = random_states(model)
-    for variable, value in zip(variables, state["random"], strict=True):
+    state = read_object(path / "state.json", STATE)
+    model = keras_files.load_model(path / "model.keras")
+    _restore(random_states(model), state.pop("random"), "random")
+    return model, state
+
+
+def _restore(variables, values, name):
+    if len(values) != len(variables):
+        raise ValueError(
+            f"`{name}` in state.json must have {len(variables)} values. "
+            f"Received: {len(values)}"
+        )
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(np.asarray(value, variable.dtype))
-    return model, dict(step=state["step"], metrics=state["metrics"])
 
 
 def _to_lists(variables):
@@ -141,6 +155,8 @@ def restore_metrics(model, values):
     Args:
         model: A compiled Keras model.
         values: List that a checkpoint has under `metrics`.
+
+    Raises:
+        ValueError: If the model has another number of metrics.
     """
-    for variable, value in zip(model.metrics_variables, values, strict=True):
-        variable.assign(np.asarray(value, variable.dtype))
+    _restore(model.metrics_variables, values, "metrics")

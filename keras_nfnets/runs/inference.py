@@ -24,7 +24,8 @@ class RunClassifier:
         run: String or path of the run's folder.
 
     Raises:
-        ValueError: If it is not a run's folder.
+        FileNotFoundError: If it has no model.
+        ValueError: If it is not a run's folder, or damaged.
 
     Example:
 
@@ -33,9 +34,7 @@ class RunClassifier:
     """
 
     def __init__(self, run):
-        run = Run(run)
-        self.config = run.read_config()
-        self.model = keras.models.load_model(run.model)
+        self.config, self.model = Run(run).load()
 
     def classify(self, path):
         """Returns the most probable class of an image file, and how probable.
