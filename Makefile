@@ -3,6 +3,7 @@
 #   make demo        train, evaluate and export a small network on digits
 #   make test        the tests on TensorFlow, then on JAX
 #   make test-torch  the tests on PyTorch
+#   make fuzz        3,000 random corruptions of each kind of weight file
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
 
@@ -13,6 +14,7 @@ TENSORFLOW ?= tensorflow-cpu
 # Tests spend most of their time tracing, which uses one core.
 WORKERS ?= 2
 PYTEST_ARGS ?=
+FUZZ_ARGS ?=
 
 # Errors only: where an index lacks a page, pip warns once per package.
 PIP_INSTALL = -m pip install -qq --disable-pip-version-check
@@ -20,7 +22,7 @@ PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-tensorflow test-jax test-torch lint bench
+.PHONY: demo test test-tensorflow test-jax test-torch fuzz lint bench
 
 demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
@@ -35,6 +37,9 @@ test-jax: .venv/installed
 
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST)
+
+fuzz: .venv/installed
+	PYTHONPATH=tests .venv/bin/python tests/fuzz.py $(FUZZ_ARGS)
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -5,7 +5,6 @@ import sys
 import time
 from dataclasses import replace
 
-import keras
 from rich.console import Console
 from rich.table import Table
 
@@ -133,4 +132,4 @@ def export(run):
 
 def _open(path):
     run = Run(path)
-    return run, run.read_config(), keras.models.load_model(run.model)
+    return run, *run.load()

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -20,22 +20,22 @@ class History(keras.callbacks.Callback):
     """Writes `history.csv` of a run after every epoch.
 
     Unlike `keras.callbacks.CSVLogger` it writes the whole file under another
-    name and renames it, and drops what a continued run will do again.
+    name and renames it.
 
     Args:
         run: `keras_nfnets.runs.Run`.
-        initial_epoch: Integer, epochs that are kept of the file that is
-            there. Defaults to `0`.
+        rows: List of dictionaries, one per epoch before, as a checkpoint has
+            them. Defaults to none.
 
     Example:
 
     >>> model.fit(x, y, callbacks=[keras_nfnets.runs.History(run)])
     """
 
-    def __init__(self, run: Run, initial_epoch: int = 0) -> None:
+    def __init__(self, run: Run, rows: Iterable[dict[str, Any]] = ()) -> None:
         super().__init__()
         self.run = run
-        self.rows = run.read_history()[:initial_epoch]
+        self.rows = list(rows)
 
     def best(self, name: str) -> float:
         """Returns the largest value of a column so far, or minus infinity."""
@@ -67,6 +67,8 @@ class Checkpoint(keras.callbacks.Callback):
             `None`. Defaults to `None`.
         writes: Boolean, whether this is the one of several processes that
             writes. Defaults to `True`.
+        history: `History`, whose rows a checkpoint keeps, or `None`. Defaults
+            to `None`.
 
     Raises:
         ValueError: If an epoch does not report `monitor`.
@@ -87,6 +89,7 @@ class Checkpoint(keras.callbacks.Callback):
         best: float = -math.inf,
         averages: AveragedWeights | None = None,
         writes: bool = True,
+        history: History | None = None,
     ) -> None:
         super().__init__()
         self.run = run
@@ -96,6 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.best = best
         self.averages = averages
         self.writes = writes
+        self.history = history
         self.terminate = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -130,7 +134,8 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self):
         if self.writes:
             with alone():
-                self.run.checkpoints.save(self.model, self.step)
+                rows = self.history.rows if self.history else ()
+                self.run.checkpoints.save(self.model, self.step, rows)
 
     def _save_best(self, is_best):
         # Processes swap together or not at all, since JAX compares what they

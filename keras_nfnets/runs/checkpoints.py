@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.files import replacing
+from keras_nfnets.runs.stored import STATE, read_object
+from keras_nfnets.weights import keras as keras_files
 
 KEPT = 2
 
@@ -47,18 +49,26 @@ class Checkpoints:
     def __init__(self, path: FilePath) -> None:
         self.path = Path(path)
 
-    def save(self, model: keras.Model, step: int) -> None:
+    def save(
+        self,
+        model: keras.Model,
+        step: int,
+        history: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
         """Writes a checkpoint.
 
         Args:
             model: A compiled Keras model whose optimizer is built.
             step: Integer, batches that the run has seen. The optimizer counts
                 fewer where the loss is scaled and a step overflowed.
+            history: List of dictionaries of numbers, one per epoch so far.
+                Defaults to none.
         """
         content = dict(
             step=step,
             random=_to_lists(random_states(model)),
             metrics=_to_lists(model.metrics_variables),
+            history=list(history),
         )
         self.path.mkdir(exist_ok=True)
         with replacing(self.path / f"step-{step:09}") as temporary:
@@ -78,8 +88,9 @@ class Checkpoints:
         One that is damaged is named on the standard error.
 
         Returns:
-            A model with its random states, and a dictionary with the `step`
-            and the `metrics` of the epoch so far.
+            A model with its random states, and a dictionary with the `step`,
+            the `metrics` of the epoch so far, and the `history` of those
+            before.
 
         Raises:
             ValueError: If there is none, or none that is whole.
@@ -101,12 +112,20 @@ class Checkpoints:
 
 
 def _load(path):
-    state = json.loads((path / "state.json").read_text())
-    model = keras.models.load_model(path / "model.keras")
-    variables = random_states(model)
-    for variable, value in zip(variables, state["random"], strict=True):
+    state = read_object(path / "state.json", STATE)
+    model = keras_files.load_model(path / "model.keras")
+    _restore(random_states(model), state.pop("random"), "random")
+    return model, state
+
+
+def _restore(variables, values, name):
+    if len(values) != len(variables):
+        raise ValueError(
+            f"`{name}` in state.json must have {len(variables)} values. "
+            f"Received: {len(values)}"
+        )
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(np.asarray(value, variable.dtype))
-    return model, dict(step=state["step"], metrics=state["metrics"])
 
 
 def _to_lists(variables):
@@ -144,6 +163,8 @@ def restore_metrics(model: keras.Model, values: Sequence[Any]) -> None:
     Args:
         model: A compiled Keras model.
         values: List that a checkpoint has under `metrics`.
+
+    Raises:
+        ValueError: If the model has another number of metrics.
     """
-    for variable, value in zip(model.metrics_variables, values, strict=True):
-        variable.assign(np.asarray(value, variable.dtype))
+    _restore(model.metrics_variables, values, "metrics")

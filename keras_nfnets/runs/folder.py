@@ -10,6 +10,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ import numpy as np
 
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.data.sources import Source
-from keras_nfnets.files import replacing
+from keras_nfnets.files import check_is_file, replacing
 from keras_nfnets.runs.checkpoints import Checkpoints
 from keras_nfnets.runs.curves import draw_curves
+from keras_nfnets.runs.lock import locked
 from keras_nfnets.runs.settings import Settings
+from keras_nfnets.runs.stored import CONFIG, read_object, read_table
+from keras_nfnets.weights import keras as keras_files
 
 
 class Run:
@@ -45,6 +49,7 @@ class Run:
         self.curves = self.path / "curves.png"
         self.logs = self.path / "logs"
         self.config = self.path / "config.json"
+        self.lock_file = self.path / ".lock"
 
     def claim(self, overwrite: bool = False) -> None:
         """Makes the folder for a new run.
@@ -56,16 +61,27 @@ class Run:
         Raises:
             FileExistsError: If there is something at the path, and
                 `overwrite` is false.
+            BlockingIOError: If another process is writing the run in it.
         """
         if not overwrite or not self.path.is_dir():
             self.check_free()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._clear()
+        with self.lock():
+            self._clear()
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Returns a context in which no other process writes the folder.
+
+        Raises:
+            BlockingIOError: If another process does.
+        """
+        return locked(self.lock_file)
 
     def abandon(self) -> None:
         """Removes a run of which nothing can be used: it has no checkpoint."""
         if not self.checkpoints.steps():
             self._clear()
+            self.lock_file.unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
 
@@ -78,7 +94,7 @@ class Run:
 
     def check_free(self) -> None:
         """Raises a FileExistsError unless the path is free or empty."""
-        if self.path.is_dir() and not any(self.path.iterdir()):
+        if self.path.is_dir() and self._is_empty():
             return
         if self.path.is_file():
             raise FileExistsError(
@@ -91,6 +107,10 @@ class Run:
                 "replace the run in it or --resume to continue it. "
                 f"Received: {str(self.path)!r}"
             )
+
+    def _is_empty(self):
+        # A process that was killed leaves its lock.
+        return not {path.name for path in self.path.iterdir()} - {".lock"}
 
     def write_config(self, settings: Settings, source: Source) -> None:
         """Writes `config.json`: what it takes to do the run again or use it.
@@ -122,20 +142,63 @@ class Run:
         """Returns the dictionary of `config.json`.
 
         Raises:
-            ValueError: If there is none, or it is not a run's.
+            ValueError: If there is none, or it is not a run's. The field is
+                named.
         """
         try:
-            config = json.loads(self.config.read_text())
+            config = read_object(self.config, CONFIG)
+            if len(config["mean"]) != len(config["std"]):
+                raise ValueError("`mean` and `std` must be of one length")
             settings = Settings.from_dict(config["settings"])
             return {**config, "settings": settings}
         except FileNotFoundError:
             problem = "there is no config.json"
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             problem = f"its config.json cannot be used: {error}"
         raise ValueError(
             "The run must be a folder that `keras-nfnets train` wrote. "
             f"Received: {str(self.path)!r}, and {problem}"
         )
+
+    def load(self) -> tuple[dict[str, Any], keras.Model]:
+        """Loads the best model.
+
+        Returns:
+            The dictionary of `config.json`, and the Keras model.
+
+        Raises:
+            FileNotFoundError: If there is no model.
+            ValueError: If one of the two is damaged, or they are not of one
+                run.
+        """
+        config = self.read_config()
+        model = keras_files.load_model(self.model)
+        wanted = (len(config["mean"]), len(config["class_names"]))
+        found = (_channels(model, "inputs"), _channels(model, "outputs"))
+        if found != wanted:
+            raise ValueError(
+                f"{str(self.model)!r} must be of the run that its config.json "
+                f"tells of: {wanted[0]} channels and {wanted[1]} classes. "
+                f"Received: {found[0]} and {found[1]}"
+            )
+        return config, model
+
+    def check_model(self) -> None:
+        """Raises an error unless the best model is there, and whole.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+            ValueError: If it is damaged.
+        """
+        try:
+            check_is_file(self.model, "model")
+            keras_files.check(self.model)
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(
+                "A run that is resumed must have its best model so far, which "
+                "no checkpoint holds: put it back, or start again with "
+                f"--overwrite. {error}"
+            ) from None
 
     def stored_settings(self, options: Mapping[str, Any]) -> Settings:
         """Returns the settings of a run that is to be continued.
@@ -177,15 +240,14 @@ class Run:
             )
 
     def read_history(self) -> list[dict[str, Any]]:
-        """Returns `history.csv` as a list of dictionaries, one per epoch."""
-        if not self.history.is_file():
+        """Returns `history.csv` as a list of dictionaries, one per epoch.
+
+        Raises:
+            ValueError: If it is damaged; line and column are named.
+        """
+        if not self.history.exists():
             return []
-        with self.history.open(newline="") as file:
-            rows = [
-                {name: float(value) for name, value in row.items()}
-                for row in csv.DictReader(file)
-            ]
-        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+        return read_table(self.history)
 
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         """Writes `history.csv` from a list of dictionaries, one per epoch."""
@@ -202,3 +264,10 @@ class Run:
             ImportError: If matplotlib is not installed.
         """
         draw_curves(self.read_history(), self.curves)
+
+
+def _channels(model, ends):
+    """Returns the last dimension of a model's one input or output."""
+    tensors = getattr(model, ends, None) or []
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    return shapes[0][-1] if len(shapes) == 1 and shapes[0] else None

@@ -25,7 +25,8 @@ class RunClassifier:
         run: String or path of the run's folder.
 
     Raises:
-        ValueError: If it is not a run's folder.
+        FileNotFoundError: If it has no model.
+        ValueError: If it is not a run's folder, or damaged.
 
     Example:
 
@@ -34,9 +35,7 @@ class RunClassifier:
     """
 
     def __init__(self, run: FilePath) -> None:
-        folder = Run(run)
-        self.config = folder.read_config()
-        self.model = keras.models.load_model(folder.model)
+        self.config, self.model = Run(run).load()
 
     def classify(self, path: FilePath) -> tuple[str, float]:
         """Returns the most probable class of an image file, and how probable.

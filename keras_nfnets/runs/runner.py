@@ -54,6 +54,8 @@ def train(
             loss is not finite, or too many images cannot be read.
         FileExistsError: If there is something at the path, and neither
             `overwrite` nor `resume` is true.
+        FileNotFoundError: If the best model of a run to go on is gone.
+        BlockingIOError: If another process is writing the run.
         Terminated: After SIGTERM and a checkpoint.
 
     Example:
@@ -71,26 +73,17 @@ def train(
         training = _Training(run, settings, source, devices)
         if resume:
             run.check_source(source)
-            model, state = run.checkpoints.load()
         else:
             keras.utils.set_random_seed(settings.seed)
             model, state = training.new_model(), {}
             if devices.is_chief:
                 run.claim(overwrite)
+        with run.lock() if devices.is_chief else contextlib.nullcontext():
+            if resume:
+                model, state = training.resumed()
+            elif devices.is_chief:
                 run.write_config(settings, source)
-        if devices.is_chief:
-            print_plan(
-                settings, source, model, training.steps_per_epoch, devices
-            )
-        try:
-            training.fit(model, **state)
-        except Exception:
-            if devices.is_chief and not resume:
-                run.abandon()
-            raise
-        finally:
-            if devices.is_chief:
-                run.draw_curves()
+            training.go(model, state, new=not resume)
     return devices.is_chief
 
 
@@ -122,6 +115,36 @@ class _Training:
                 f"Received: batch_size={self.recipe.batch_size}"
             )
 
+    def go(self, model, state, new):
+        """Trains, and leaves nothing of a new run that fails at once."""
+        is_chief = self.devices.is_chief
+        if is_chief:
+            print_plan(
+                self.settings,
+                self.source,
+                model,
+                self.steps_per_epoch,
+                self.devices,
+            )
+        try:
+            self.fit(model, **state)
+        except Exception:
+            if is_chief and new:
+                self.run.abandon()
+            raise
+        finally:
+            if is_chief:
+                self.run.draw_curves()
+
+    def resumed(self):
+        """Returns model and state of the newest whole checkpoint."""
+        self.run.check_model()
+        self.run.read_history()  # one that is damaged is not written over
+        model, state = self.run.checkpoints.load()
+        if self.devices.is_chief and state["history"]:
+            self.run.write_history(state["history"])
+        return model, state
+
     def new_model(self):
         # Training and test images differ in size.
         model = NFNet(
@@ -145,7 +168,7 @@ class _Training:
         model.optimizer.build(model.trainable_variables)
         return model
 
-    def fit(self, model, step=0, metrics=()):
+    def fit(self, model, step=0, metrics=(), history=()):
         """Trains from a step on, of which the metrics of its epoch are known.
 
         An epoch that was begun takes a `fit` of its own, as Keras has one
@@ -154,7 +177,7 @@ class _Training:
         if self.recipe.ema_decay is not None:
             # Keras ends a `fit` with the averages in place of the weights.
             model.optimizer.finalize_variable_values = lambda variables: None
-        callbacks, signals = self._callbacks(step)
+        callbacks, signals = self._callbacks(step, history)
         test = test_batches(self.source, self.recipe, **self._hosts())
         if step % self.steps_per_epoch:
             # Keras makes a metric's variables when it first counts.
@@ -185,8 +208,8 @@ class _Training:
     def _hosts(self):
         return dict(host=self.devices.host, hosts=self.devices.hosts)
 
-    def _callbacks(self, step):
-        history = History(self.run, step // self.steps_per_epoch)
+    def _callbacks(self, step, rows):
+        history = History(self.run, rows)
         averages = None
         if self.recipe.ema_decay is not None:
             averages = AveragedWeights()
@@ -197,6 +220,7 @@ class _Training:
             best=history.best("val_accuracy"),
             averages=averages,
             writes=self.devices.is_chief,
+            history=history,
         )
         steps = self.recipe.epochs * self.steps_per_epoch
         callbacks = [

@@ -8,6 +8,7 @@ from keras_nfnets import recipes
 from keras_nfnets.checks import check_whole
 from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
+from keras_nfnets.runs.stored import check_known, check_object, rules_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +67,15 @@ class Settings:
             content: Dictionary.
 
         Raises:
-            ValueError: If a value is outside its range.
-            TypeError: If it is not what `to_dict` returns.
+            ValueError: If it is not what `to_dict` returns, or a value is
+                outside its range. The field is named.
         """
-        return cls(**{**content, "recipe": Recipe(**content["recipe"])})
+        check_object(content, rules_of(cls), "`settings`")
+        check_known(content, cls, "`settings`")
+        recipe = content["recipe"]
+        check_object(recipe, rules_of(Recipe), "`recipe`")
+        check_known(recipe, Recipe, "`recipe`")
+        return cls(**{**content, "recipe": Recipe(**recipe)})
 
     def differences(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Returns which options the settings do not have.

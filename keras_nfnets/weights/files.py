@@ -1,23 +1,21 @@
 """Weight files, ours and other people's, by what their names end in."""
 
-import contextlib
 import math
 import re
-import warnings
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import keras
 import numpy as np
-import safetensors.numpy
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.files import check_is_file, replacing
-from keras_nfnets.variants.complexity import complexity
-from keras_nfnets.variants.table import VARIANTS
+from keras_nfnets.files import check_is_file
 from keras_nfnets.weights import haiku as haiku_files
 from keras_nfnets.weights import keras as keras_files
+from keras_nfnets.weights import own, safetensors
+from keras_nfnets.weights.channels import FIRST_KERNEL, fit_channels, fits
+from keras_nfnets.weights.identity import HEAD, classes_among, hint
+from keras_nfnets.weights.identity import fitting_variants as fitting_variants
 from keras_nfnets.weights.names import (
     Slot,
     assign,
@@ -25,17 +23,17 @@ from keras_nfnets.weights.names import (
     haiku_slots,
     timm_slots,
 )
-
-# What a model may do without, by the papers' names and by timm's.
-_CLASSIFIER = r"^[^/]+/~/linear::[wb]$|^head\.fc\."
-_HEAD = rf"{_CLASSIFIER}|^[^/]+/~/final_conv::|^final_conv\."
+from keras_nfnets.weights.own import warn_of_channels, warn_of_classes
+from keras_nfnets.weights.values import checked
 
 
 def load(model: keras.Model, path: FilePath) -> None:
     """Reads a weight file of any known kind into a model.
 
     A model without its classifier, or of features, takes what it has. A
-    classifier with another number of classes is left fresh, with a warning.
+    classifier with another number of classes is left fresh, with a warning. A
+    first kernel for RGB is fitted to images of other channels, with a
+    warning, see `fit_channels`. A file that is refused changes nothing.
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
@@ -45,7 +43,8 @@ def load(model: keras.Model, path: FilePath) -> None:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is of no known kind, damaged, or not of this
-            network; the message says of which it may be.
+            network, for which the message says of which it may be; or if a
+            value is not a finite number of the weight's type.
 
     Example:
 
@@ -54,85 +53,48 @@ def load(model: keras.Model, path: FilePath) -> None:
     """
     check_is_file(path, "weights")
     if str(path).endswith(keras_files.ENDINGS):
-        _load_own(model, path)
+        own.load(model, path)
     else:
         load_arrays(model, read(path))
-
-
-def _load_own(model, path):
-    ours = {v.path: tuple(v.shape) for v in model.weights}
-    stored = keras_files.shapes(path)
-    theirs = {
-        name: shape
-        for name, shape in stored.items()
-        if not name.startswith(_parts_without(ours))
-    }
-    classes, bias = _classes(stored), ours.get("head/classifier/bias")
-    fresh = None not in (classes, bias) and bias != (classes,)
-    if Counter(_shapes(theirs, fresh)) != Counter(_shapes(ours, fresh)):
-        raise ValueError(
-            "`weights` must be of the same network: the arrays in "
-            f"{str(path)!r} have other shapes.{_hint(stored)}"
-        )
-    classifier = model.get_layer("head").classifier if fresh else None
-    with _left_alone(classifier):
-        model.load_weights(path)
-    if fresh:
-        _warn_of_classes(classes)
-
-
-def _parts_without(ours):
-    """Returns the starts of the names of what a model does without."""
-    parts = ("head/classifier/", "head/conv/")
-    return tuple(p for p in parts if not any(n.startswith(p) for n in ours))
-
-
-def _shapes(shapes, fresh):
-    return (
-        shape
-        for name, shape in shapes.items()
-        if not (fresh and name.startswith("head/classifier/"))
-    )
-
-
-@contextlib.contextmanager
-def _left_alone(layer):
-    """While open, Keras's loading leaves the layer's weights as they are."""
-    if layer is None:
-        yield
-        return
-    layer.load_own_variables = lambda store: None
-    try:
-        yield
-    finally:
-        del layer.load_own_variables
 
 
 def load_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     """As `load`, from a dictionary of the papers' or timm's arrays."""
     slots = slots_for(model, arrays)
-    apart = [name for name in arrays if re.search(_HEAD, name)]
+    apart = [name for name in arrays if re.search(HEAD, name)]
     fresh = [
         n for n in apart if n in slots and _has_other_classes(n, slots, arrays)
     ]
     for name in fresh:
         del slots[name]
     rest = {n: a for n, a in arrays.items() if n in slots or n not in apart}
+    fitted = _first_kernel_fitted(slots, rest)
     try:
-        assign(slots, rest)
+        assign(slots, rest | fitted)
     except ValueError as error:
         shapes = {name: array.shape for name, array in arrays.items()}
-        raise ValueError(f"{error}.{_hint(shapes)}") from None
+        raise ValueError(f"{error}.{hint(shapes)}") from None
     if fresh:
-        _warn_of_classes(classes_of(arrays))
+        warn_of_classes(classes_of(arrays))
+    if fitted:
+        warn_of_channels(model)
 
 
-def _warn_of_classes(classes):
-    warnings.warn(
-        f"The classifier stays fresh: the file's has {classes} classes and "
-        "the model's another number.",
-        stacklevel=4,
-    )
+def _first_kernel_fitted(slots, arrays):
+    """Returns the first kernel by its name, if the model's has other channels.
+
+    One that does not fit at all is left to `assign`, which says so.
+    """
+    for name, slot in slots.items():
+        if slot.variable.path == FIRST_KERNEL and name in arrays:
+            shape = tuple(slot.variable.shape)
+            if arrays[name].ndim == len(shape):
+                kernel = slot.to_ours(arrays[name])
+                if fits(kernel.shape, shape):
+                    kernel = checked(name, kernel)
+                    fitted = fit_channels(kernel, shape[2])
+                    return {name: slot.to_theirs(fitted)}
+    return {}
 
 
 def _has_other_classes(name, slots, arrays):
@@ -164,7 +126,8 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of another kind, or damaged.
+        ValueError: If the file is of another kind, damaged, or has values
+            that are not finite numbers of float32.
 
     Example:
 
@@ -180,14 +143,7 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
             "tools/convert_weights.py reads .pth too. "
             f"Received: {str(path)!r}"
         )
-    with path.open("rb"):
-        pass  # safetensors does not say why it could not
-    try:
-        return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{str(path)!r} is not a safetensors file: {error}"
-        ) from None
+    return safetensors.read(path)
 
 
 def write(model: keras.Model, path: FilePath, root: str = "NFNet") -> None:
@@ -213,8 +169,7 @@ def write(model: keras.Model, path: FilePath, root: str = "NFNet") -> None:
     if path.suffix == ".npz":
         haiku_files.write(path, collect(haiku_slots(model, root)))
     elif path.suffix == ".safetensors":
-        with replacing(path) as temporary:
-            write_arrays(collect(timm_slots(model)), temporary)
+        write_arrays(collect(timm_slots(model)), path)
     else:
         raise ValueError(
             f"`path` must end in .npz or .safetensors. Received: {str(path)!r}"
@@ -235,10 +190,7 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: FilePath) -> None:
 
     >>> keras_nfnets.weight_files.write_arrays(arrays, "f0.safetensors")
     """
-    try:
-        safetensors.numpy.save_file(arrays, path)
-    except safetensors.SafetensorError as error:
-        raise OSError(f"{str(path)!r} cannot be written: {error}") from None
+    safetensors.write(path, arrays)
 
 
 def classes_in(path: FilePath) -> int | None:
@@ -258,43 +210,10 @@ def classes_in(path: FilePath) -> int | None:
     """
     check_is_file(path, "weights")
     if str(path).endswith(keras_files.ENDINGS):
-        return _classes(keras_files.shapes(path))
+        return classes_among(keras_files.shapes(path))
     return classes_of(read(path))
 
 
 def classes_of(arrays: Mapping[str, np.ndarray]) -> int | None:
     """As `classes_in`, from a dictionary of the papers' or timm's arrays."""
-    return _classes({name: array.shape for name, array in arrays.items()})
-
-
-def fitting_variants(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Returns the names of the variants with as many weights as these.
-
-    Args:
-        shapes: Dictionary from names, of any source, to tuples.
-
-    Example:
-
-    >>> keras_nfnets.weight_files.fitting_variants({"a": (71489284,)})
-    ['nfnet_f0', 'dm_nfnet_f0']
-    """
-    total = sum(math.prod(shape) for shape in shapes.values())
-    classes = _classes(shapes) or 1000
-    return [
-        name
-        for name in VARIANTS
-        if total == sum(p.parameters for p in complexity(name, 64, classes))
-    ]
-
-
-def _classes(shapes):
-    for name, shape in shapes.items():
-        own = name.startswith("head/classifier/")
-        if (own or re.search(_CLASSIFIER, name)) and len(shape) == 1:
-            return shape[0]
-    return None
-
-
-def _hint(shapes):
-    names = fitting_variants(shapes)
-    return f" The file may be of: {', '.join(names)}." if names else ""
+    return classes_among({name: array.shape for name, array in arrays.items()})

@@ -1,12 +1,24 @@
-"""Reading what a weight file of Keras holds, before any of it is used."""
+"""Reading what a file of Keras holds, before any of it is used."""
 
+import contextlib
 import io
+import warnings
 import zipfile
 from pathlib import Path
 
 import h5py
+import keras
+
+from keras_nfnets.files import check_is_file
+from keras_nfnets.weights.hdf5 import datasets, size_of, values_of
+from keras_nfnets.weights.values import checked
 
 ENDINGS = (".weights.h5", ".keras")
+
+# Keras does not compress. Zeros do, 1,000 to 1, and trained weights hardly.
+MAX_EXPANSION = 100
+# Up to this size a file may unpack to anything, in bytes.
+SMALL = 2**24
 
 
 def shapes(path):
@@ -28,33 +40,118 @@ def shapes(path):
     >>> shapes["head/conv/vars/0"]
     (1, 1, 1536, 3072)
     """
+    with refusing(path), _arrays(Path(path)) as arrays:
+        found = {
+            name.removeprefix("layers/"): item.shape
+            for name, item in arrays.items()
+            if name.startswith("layers/") and "seed_generator" not in name
+        }
+        if not found:
+            raise ValueError("it has no layers with weights")
+        return found
+
+
+def check(path):
+    """Raises a ValueError unless a file is whole and its values are finite.
+
+    Args:
+        path: String or path of a `.weights.h5` or `.keras` file.
+
+    Example:
+
+    >>> keras_nfnets.keras_files.check("runs/digits/model.keras")
+    """
+    with refusing(path), _arrays(Path(path)) as arrays:
+        for name, item in arrays.items():
+            checked(name, values_of(item))
+
+
+def load_model(path):
+    """As `keras.models.load_model`, of a file that need not be a good one.
+
+    Args:
+        path: String or path of a `.keras` file.
+
+    Returns:
+        A Keras model.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, a weight is not finite, or Keras
+            cannot make a model of it.
+
+    Example:
+
+    >>> model = keras_nfnets.keras_files.load_model("runs/digits/model.keras")
+    """
+    check_is_file(path, "model")
+    check(path)
+    with refusing(path, "a model of Keras"), warnings.catch_warnings():
+        # Keras would go on with a part of the state.
+        warnings.filterwarnings("error", "Skipping")
+        model = keras.models.load_model(path)
+        optimizer = getattr(model, "optimizer", None)
+        for variable in model.variables + getattr(optimizer, "variables", []):
+            value = keras.ops.convert_to_numpy(variable)
+            checked(variable.path, value, value.dtype.name)
+        return model
+
+
+@contextlib.contextmanager
+def refusing(path, kind="a weight file of Keras"):
+    """Names the file in what its content makes HDF5, zip or Keras raise.
+
+    Args:
+        path: String or path of the file.
+        kind: String, what it should be.
+
+    Raises:
+        ValueError: In place of anything but what the system says of the file,
+            such as a missing permission.
+
+    Example:
+
+    >>> with refusing("f0.keras"):
+    ...     model.load_weights("f0.keras")
+    """
     try:
-        with _opened(Path(path)) as file:
-            return _shapes(file["layers"])
-    except (zipfile.BadZipFile, KeyError, RuntimeError, EOFError) as error:
-        problem = error
-    except OSError as error:
-        if error.errno is not None:
-            raise  # the system's word, such as a missing permission
-        problem = error
-    raise ValueError(f"{str(path)!r} is not a weight file of Keras: {problem}")
+        yield
+    # What a damaged file raises depends on where it is damaged.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{str(path)!r} is not {kind}: {problem[:500]}"
+        ) from None
 
 
-def _opened(path):
-    if path.suffix != ".keras":
-        # Opened here, since HDF5 does not say why it could not.
-        with path.open("rb"):
-            return h5py.File(path, "r")
+@contextlib.contextmanager
+def _arrays(path):
+    """Gives the arrays of a file, by name, while it is open."""
+    with path.open("rb"):
+        pass  # HDF5 does not say why it could not
+    stored = path.stat().st_size
+    content = _unpacked(path, stored) if path.suffix == ".keras" else path
+    with h5py.File(content, "r") as file:
+        arrays = datasets(file)
+        _check_expansion("its arrays", size_of(arrays), stored)
+        yield arrays
+
+
+def _unpacked(path, stored):
     with zipfile.ZipFile(path) as archive:
-        return h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r")
+        size = sum(member.file_size for member in archive.infolist())
+        _check_expansion("what it holds", size, stored)
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged!r} in it is damaged")
+        return io.BytesIO(archive.read("model.weights.h5"))
 
 
-def _shapes(group):
-    found = {}
-
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset) and "seed_generator" not in name:
-            found[name] = item.shape
-
-    group.visititems(visit)
-    return found
+def _check_expansion(what, size, stored):
+    if size > max(SMALL, MAX_EXPANSION * stored):
+        raise ValueError(
+            f"{what} would take {size:,} bytes, more than {MAX_EXPANSION} "
+            f"times the {stored:,} bytes that are stored"
+        )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_nfnets.weights.values import checked
+
 # How a source stores what we have: to its layout, and back to ours.
 _LAYOUTS = {
     "same": (lambda x: x, lambda x: x),
@@ -49,16 +51,24 @@ class Slot:
     def shape(self) -> tuple[int, ...]:
         """The shape that the source's array has."""
         ours = np.broadcast_to(0, tuple(self.variable.shape))
-        return _LAYOUTS[self.layout][0](ours).shape
+        return self.to_theirs(ours).shape
+
+    def to_ours(self, array):
+        """Returns an array of the source's layout in ours."""
+        return _LAYOUTS[self.layout][1](array)
+
+    def to_theirs(self, array):
+        """Returns an array of our layout in the source's."""
+        return _LAYOUTS[self.layout][0](array)
 
     def write(self, array: np.ndarray) -> None:
         """Assigns an array in the source's layout to the variable."""
-        self.variable.assign(_LAYOUTS[self.layout][1](array))
+        self.variable.assign(self.to_ours(array))
 
     def read(self) -> np.ndarray:
         """Returns the variable's value in the source's layout."""
         ours = np.asarray(self.variable.numpy())
-        return np.array(_LAYOUTS[self.layout][0](ours), order="C")
+        return np.array(self.to_theirs(ours), order="C")
 
 
 def haiku_slots(model: keras.Model, root: str = "NFNet") -> dict[str, Slot]:
@@ -131,7 +141,8 @@ def assign(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:
         arrays: Dictionary from the source's names to arrays.
 
     Raises:
-        ValueError: If a name is missing, unknown, or its shape differs.
+        ValueError: If a name is missing, unknown, its shape differs, or a
+            value is not a finite number of the variable's type.
 
     Example:
 
@@ -149,8 +160,12 @@ def assign(slots: Mapping[str, Slot], arrays: Mapping[str, np.ndarray]) -> None:
                 f"`arrays` must have the model's shapes. Received: {name!r} "
                 f"of shape {tuple(arrays[name].shape)}, expected {slot.shape}"
             )
+    values = {
+        name: checked(name, arrays[name], slot.variable.dtype)
+        for name, slot in slots.items()
+    }
     for name, slot in slots.items():
-        slot.write(arrays[name])
+        slot.write(values[name])
 
 
 def collect(slots: Mapping[str, Slot]) -> dict[str, np.ndarray]:

@@ -147,7 +147,7 @@ def test_history_goes_on_where_a_run_was_stopped(run):
     first = History(run)
     for epoch, loss in enumerate((3.0, 2.0, 1.0)):
         first.on_epoch_end(epoch, {"loss": loss})
-    History(run, initial_epoch=2).on_epoch_end(2, {"loss": 0.5})
+    History(run, first.rows[:2]).on_epoch_end(2, {"loss": 0.5})
     assert [row["loss"] for row in run.read_history()] == [3.0, 2.0, 0.5]
 
 

@@ -58,9 +58,10 @@ own_generator = pytest.mark.skipif(
 @own_generator
 def test_all_that_training_goes_on_from_comes_back(checkpoints, model):
     fit(model)
-    checkpoints.save(model, step=7)
+    rows = [dict(epoch=1, loss=0.1), dict(epoch=2, loss=1e-30)]
+    checkpoints.save(model, step=7, history=rows)
     loaded, state = checkpoints.load()
-    assert state["step"] == 7
+    assert (state["step"], state["history"]) == (7, rows)
     for ours, theirs in zip(state_of(loaded), state_of(model), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     # The same masks of dropout, and the same program: not a digit apart.
@@ -124,6 +125,47 @@ def test_damaged_newest_is_named_and_the_one_before_is_taken(
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1
     assert f"keras-nfnets: {newest} is damaged and left out: " in errors
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("step", None, "state.json must have the field `step`"),
+        ("step", "2", "`step` in state.json must be an integer of at least 0"),
+        ("step", -1, "`step` in state.json must be"),
+        ("step", True, "`step` in state.json must be"),
+        ("random", [[1, "a"]], "`random` in state.json must be a list of li"),
+        (
+            "random",
+            [],
+            "`random` in state.json must have 1 values. Received: 0",
+        ),
+        ("metrics", {}, "`metrics` in state.json must be a list of numbers"),
+        ("history", [{"epoch": 2}], "`history` in state.json must be the nu"),
+        ("history", [{"epoch": 1, "a": "b"}], "`history` in state.json must"),
+    ],
+)
+def test_state_with_a_wrong_field_is_named_and_left_out(
+    checkpoints, model, capsys, field, value, reason
+):
+    checkpoints.save(model, 1)
+    checkpoints.save(model, 2)
+    state = checkpoints.steps()[-1] / "state.json"
+    content = json.loads(state.read_text()) | {field: value}
+    if value is None:
+        del content[field]
+    state.write_text(json.dumps(content))
+    assert checkpoints.load()[1]["step"] == 1
+    errors = capsys.readouterr().err
+    assert reason in errors and errors.count("\n") == 1
+
+
+def test_weights_that_are_not_finite_are_left_out(checkpoints, model):
+    checkpoints.save(model, 1)
+    weight = model.weights[0]
+    weight.assign(np.full(weight.shape, np.nan))
+    checkpoints.save(model, 2)
+    assert checkpoints.load()[1]["step"] == 1
 
 
 def test_nothing_to_go_on_from(checkpoints, model):

@@ -117,10 +117,7 @@ def test_a_run_without_a_checkpoint_is_abandoned(run):
         ("{", "cannot be used"),
         ("{}", "cannot be used"),
         ('{"settings": {"unknown": 1}}', "cannot be used"),
-        (
-            '{"settings": {"recipe": {"epochs": -1}}}',
-            "`epochs` must be a positive",
-        ),
+        ('{"settings": 1}', "`settings` in config.json must be an object"),
         ("[]", "cannot be used"),
     ],
 )

@@ -1,0 +1,53 @@
+"""Fits a first kernel for RGB images to images of other channels."""
+
+import math
+
+import numpy as np
+
+FIRST_KERNEL = "stem/conv0/kernel"
+RGB = 3
+
+
+def fits(shape, other):
+    """Whether a first kernel of one shape can be fitted to another.
+
+    Args:
+        shape: Tuple `(height, width, channels, filters)` of a file's kernel.
+        other: Tuple, of the model's.
+
+    Example:
+
+    >>> fits((3, 3, 3, 16), (3, 3, 1, 16))
+    True
+    """
+    same = len(shape) == len(other) == 4
+    same = same and shape[:2] + shape[3:] == other[:2] + other[3:]
+    return same and shape[2] == RGB != other[2]
+
+
+def fit_channels(kernel, channels):
+    """Returns a kernel for images of other channels, as timm does.
+
+    For one channel it is the sum over the three. For more they are repeated
+    and scaled by `3 / channels`.
+
+    Args:
+        kernel: Array `(height, width, 3, filters)`.
+        channels: Integer.
+
+    Returns:
+        An array `(height, width, channels, filters)` of the same type.
+
+    Example:
+
+    >>> fit_channels(np.ones((3, 3, 3, 16)), 1).shape
+    (3, 3, 1, 16)
+
+    Reference: `adapt_input_conv` of
+    [timm](https://github.com/huggingface/pytorch-image-models)
+    """
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True, dtype=kernel.dtype)
+    repeated = np.tile(kernel, (1, 1, math.ceil(channels / RGB), 1))
+    scale = np.asarray(RGB / channels, kernel.dtype)
+    return repeated[:, :, :channels] * scale

@@ -1,0 +1,55 @@
+"""Tells of which network weights may be, by their names and shapes."""
+
+import math
+import re
+
+from keras_nfnets.variants.complexity import complexity
+from keras_nfnets.variants.table import VARIANTS
+
+# What a model may do without, by the papers' names and by timm's.
+CLASSIFIER = r"^[^/]+/~/linear::[wb]$|^head\.fc\."
+HEAD = rf"{CLASSIFIER}|^[^/]+/~/final_conv::|^final_conv\."
+
+
+def classes_among(shapes):
+    """Returns how many classes the classifier has, or `None`.
+
+    Args:
+        shapes: Dictionary from names, of any source, to tuples.
+
+    Example:
+
+    >>> classes_among({"head.fc.bias": (1000,)})
+    1000
+    """
+    for name, shape in shapes.items():
+        own = name.startswith("head/classifier/")
+        if (own or re.search(CLASSIFIER, name)) and len(shape) == 1:
+            return shape[0]
+    return None
+
+
+def fitting_variants(shapes):
+    """Returns the names of the variants with as many weights as these.
+
+    Args:
+        shapes: Dictionary from names, of any source, to tuples.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.fitting_variants({"a": (71489284,)})
+    ['nfnet_f0', 'dm_nfnet_f0']
+    """
+    total = sum(math.prod(shape) for shape in shapes.values())
+    classes = classes_among(shapes) or 1000
+    return [
+        name
+        for name in VARIANTS
+        if total == sum(p.parameters for p in complexity(name, 64, classes))
+    ]
+
+
+def hint(shapes):
+    """Returns a sentence that names the variants that fit, or ""."""
+    names = fitting_variants(shapes)
+    return f" The file may be of: {', '.join(names)}." if names else ""
