@@ -14,7 +14,7 @@ ROOT = pathlib.Path(keras_nfnets.__file__).parent
 
 # From the ground up: a module imports what stands on lower lines, or beside it.
 ROOMS = """
-    checks extras files
+    checks extras files graph
     variants
     layers
     training
