@@ -65,7 +65,17 @@ def signal_propagation(model, x, training=False):
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
     """
-    return _rows(_probe(model), x, training)
+    probe = _probe(model)
+    if training:
+        # Keeps the moving statistics of batch normalization as they are.
+        state = probe.trainable_variables, probe.non_trainable_variables
+        found, _ = probe.stateless_call(*state, x, training=True)
+    elif keras.backend.backend() == "jax":
+        # One by one, operations would take longer to compile.
+        found = probe.predict_on_batch(x)
+    else:
+        found = probe(x)
+    return _rows(probe, found)
 
 
 def plot_signal_propagation(model, path, x=None, training=False):
@@ -131,12 +141,12 @@ class SignalPropagation(keras.callbacks.Callback):
         self.rows = []
 
     def on_train_begin(self, logs=None):
-        self._model_probe = _probe(self.model)
+        self._probe = _probe(self.model)
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch % self.every:
             return
-        rows = _rows(self._model_probe, self.x)
+        rows = _rows(self._probe, self._probe.predict_on_batch(self.x))
         self.rows += [{"epoch": epoch + 1, **row} for row in rows]
         if self.path is not None:
             draw_signals(self._by_epoch(), self.path)
@@ -148,13 +158,8 @@ class SignalPropagation(keras.callbacks.Callback):
         return curves
 
 
-def _rows(probe, x, training=False):
-    if training:
-        # Keeps the moving statistics of batch normalization as they are.
-        state = probe.trainable_variables, probe.non_trainable_variables
-        found, _ = probe.stateless_call(*state, x, training=True)
-    else:
-        found = probe.predict_on_batch(x)
+def _rows(probe, found):
+    """Returns what a probe found as a list of dictionaries."""
     rows = []
     for i, name in enumerate(probe.blocks):
         sq_mean, var = map(float, ops.convert_to_numpy(found[f"{i}"]))

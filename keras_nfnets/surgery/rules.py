@@ -11,7 +11,7 @@ from keras_nfnets.graph import is_sum
 from keras_nfnets.layers import SkipGain, StochasticDepth, VPActivation
 from keras_nfnets.surgery import signal as signals
 from keras_nfnets.surgery.rewrite import STANDARDIZED
-from keras_nfnets.surgery.signal import Window
+from keras_nfnets.surgery.windows import Window, same_zeros
 
 
 def expected(layer, inputs, before, output):
@@ -67,7 +67,7 @@ def _zeros(padding, axis):
     """Returns the zeros that a layer puts before and behind an axis."""
     length, size, stride, dilation = axis
     return {
-        "same": signals.same_zeros(length, size, stride, dilation),
+        "same": same_zeros(length, size, stride, dilation),
         "symmetric": (size // 2, size // 2),
         "causal": ((size - 1) * dilation, 0),
     }.get(padding, (0, 0))

@@ -12,6 +12,11 @@ import math
 
 import numpy as np
 
+from keras_nfnets.surgery.windows import (
+    line_correlation,
+    window_correlation,
+)
+
 CHANNELS, PIXELS = 256, 128
 # A scale this close to one is left out.
 TOLERANCE = 0.05
@@ -221,7 +226,7 @@ def _cancelled(signal, windows, channels):
     fan_in = size * channels
     if size == 1:
         return 0.0
-    pairs = size**2 * _mean_correlation(windows, signal.correlation) - size
+    pairs = size**2 * window_correlation(windows, signal.correlation) - size
     return channels * pairs / (fan_in * (fan_in - 1))
 
 
@@ -237,69 +242,13 @@ def _after_stride(signal, windows, channels):
     return float(np.clip(before + own, -0.9, 0.9))
 
 
-def _mean_correlation(windows, rho):
-    """Returns the mean correlation of the pixels in a window."""
-    if rho >= 0:
-        return math.prod(mean_correlation(w.size, rho) for w in windows)
-    # A negative one is that of next neighbours alone, diagonal ones too.
-    size = math.prod(w.size for w in windows)
-    near = math.prod(3 * w.size - 2 if w.size > 1 else 1 for w in windows)
-    return (size + (near - size) * rho) / size**2
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """One axis of a convolution or pooling.
-
-    Args:
-        length: Integer, pixels of the input, or `None`.
-        size: Integer, pixels of the kernel.
-        stride: Integer.
-        dilation: Integer.
-        zeros: Pair of integers, zeros before and behind the input.
-    """
-
-    length: int | None
-    size: int
-    stride: int = 1
-    dilation: int = 1
-    zeros: tuple = (0, 0)
-
-    def inside(self):
-        """Returns which taps see the input, of shape (positions, taps)."""
-        if self.length is None:
-            return np.ones((1, self.size))
-        before, behind = self.zeros
-        reach = (self.size - 1) * self.dilation + 1
-        last = self.length + before + behind - reach
-        starts = np.arange(0, max(last, 0) + 1, self.stride) - before
-        pixels = starts[:, None] + np.arange(self.size) * self.dilation
-        return ((pixels >= 0) & (pixels < self.length)).astype("float64")
-
-
-def same_zeros(length, size, stride, dilation=1):
-    """Returns the zeros that the padding "same" puts before and behind."""
-    if length is None:
-        return (0, 0)
-    reach = (size - 1) * dilation + 1
-    total = max((-(-length // stride) - 1) * stride + reach - length, 0)
-    return (total // 2, total - total // 2)
-
-
-def mean_correlation(size, correlation, shift=0):
-    """Returns the mean correlation of the pixels of two windows on an axis."""
-    pixels = np.arange(size)
-    distances = np.abs(pixels[:, None] - pixels - shift)
-    return float((correlation ** distances.astype("float64")).mean())
-
-
 def averaged(signal, windows):
     """Returns a signal after average pooling: less variance, the same means."""
     rho = max(signal.correlation, 0.0)
-    kept = max(_mean_correlation(windows, signal.correlation), 1e-6)
+    kept = max(window_correlation(windows, signal.correlation), 1e-6)
     first = windows[0]
-    neighbour = mean_correlation(first.size, rho, first.stride)
-    correlation = neighbour / mean_correlation(first.size, rho)
+    neighbour = line_correlation(first.size, rho, first.stride)
+    correlation = neighbour / line_correlation(first.size, rho)
     return dataclasses.replace(
         normal(signal.variances * kept, min(correlation, 0.9), signal.means),
         convolved=signal.convolved,

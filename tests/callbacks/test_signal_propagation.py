@@ -117,7 +117,9 @@ def test_callback_measures_the_weights_of_its_epochs(tmp_path):
         {n: v for n, v in row.items() if n != "epoch"}
         for row in callback.rows[2:]
     ]
-    assert last == signal_propagation(model, X)
+    # Compiled there and not here: the same but for rounding.
+    for row, again in zip(last, signal_propagation(model, X), strict=True):
+        assert row == pytest.approx(again, rel=1e-4)
     first = [row["avg_var"] for row in callback.rows[:2]]
     assert first != [row["avg_var"] for row in last]
     assert path.read_bytes().startswith(b"\x89PNG")
