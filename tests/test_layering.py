@@ -21,6 +21,7 @@ ROOMS = """
     weights
     recipes data callbacks
     models
+    surgery
     export
     runs
     cli

@@ -12,6 +12,7 @@ CURVES = {
     "res_avg_var": "residual branch: average channel variance",
 }
 IMAGES, SIDE = 16, 64
+SMALLEST_MEAN = 1e-5
 
 
 def standard_normal(model, images=IMAGES):
@@ -56,19 +57,28 @@ def draw_signals(curves, path):
     figure = require("matplotlib.figure").Figure(
         figsize=(12, 3.6), layout="constrained"
     )
-    for axes, (name, title) in zip(
-        figure.subplots(1, len(CURVES)), CURVES.items(), strict=True
-    ):
+    panels = figure.subplots(1, len(CURVES))
+    for axes, (name, title) in zip(panels, CURVES.items(), strict=True):
         for label, rows in curves.items():
             points = [
                 (i, row[name])
                 for i, row in enumerate(rows)
                 if row[name] is not None
             ]
-            axes.plot(*zip(*points, strict=True), marker=".", label=label)
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", label=label)
         axes.set(xlabel="block (0 is the stem)", yscale="log")
         axes.set_title(title, fontsize="medium")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize="small")
+    # A mean that normalization took away is rounding, and would be the scale.
+    bottom, top = panels[0].get_ylim()
+    panels[0].set_ylim(bottom=max(bottom, top * SMALLEST_MEAN))
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(curves),
+        fontsize="small",
+    )
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)

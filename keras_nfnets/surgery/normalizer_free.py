@@ -20,6 +20,7 @@ from keras_nfnets.surgery.rewrite import (
     keras_tensors,
     operations,
     standardized,
+    take,
 )
 
 OTHER_NORMALIZERS = (
@@ -180,7 +181,7 @@ class _Surgeon(Rewriter):
             bias_initializer="zeros",
         )
         if layer.use_bias and not cancelled:
-            new.bias.assign(layer.bias)
+            take(layer.bias, new.bias)
         x, change = new(*args, **kwargs), type(new).__name__
         after = rules.convolution(new, args[0], before[0])
         if layer.activation is keras.activations.linear:

@@ -97,8 +97,13 @@ def standardized(layer, inputs, **changes):
     config = layer.get_config() | changes
     new = STANDARDIZED[type(layer)].from_config(config)
     new.build(inputs.shape)
-    new.kernel.assign(layer.kernel)
+    take(layer.kernel, new.kernel)
     return new
+
+
+def take(old, new):
+    """Copies a variable; on JAX its array itself may be donated later."""
+    new.assign(keras.ops.convert_to_numpy(old))
 
 
 def check(model):

@@ -8,6 +8,7 @@ from keras_nfnets.surgery.rewrite import (
     flat,
     operations,
     standardized,
+    take,
 )
 
 
@@ -56,6 +57,6 @@ class _Standardizer(Rewriter):
             return copy_of(layer, args, kwargs)
         new = standardized(layer, args[0])
         if layer.use_bias:
-            new.bias.assign(layer.bias)
+            take(layer.bias, new.bias)
         self.note(layer, type(new).__name__, True)
         return new(*args, **kwargs)
