@@ -11,6 +11,7 @@ import keras_nfnets.export as export
 import keras_nfnets.layers as layers
 import keras_nfnets.recipes as recipes
 import keras_nfnets.runs as runs
+import keras_nfnets.surgery as surgery
 import keras_nfnets.weights as weights
 from keras_nfnets.callbacks import progress as monitors
 from keras_nfnets.layers import activations as activations
@@ -69,6 +70,7 @@ __all__ = [
     "recipes",
     "runs",
     "sam",
+    "surgery",
     "weight_files",
     "weights",
 ]

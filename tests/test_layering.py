@@ -15,7 +15,7 @@ ROOT = pathlib.Path(keras_nfnets.__file__).parent
 
 # From the ground up: a module imports what stands on lower lines, or beside it.
 ROOMS = """
-    annotations checks extras files private_names
+    annotations checks extras files graph private_names
     variants
     options
     layers
@@ -23,6 +23,7 @@ ROOMS = """
     weights
     recipes data callbacks
     models
+    surgery
     export
     runs
     surface cli

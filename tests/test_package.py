@@ -20,7 +20,7 @@ PUBLIC = """
     callbacks complexity data decode_predictions distribution evaluation_crop
     export feature_strides haiku_files imagenet initializers layers list_models
     losses monitors optimizers preprocess_input published recipes runs sam
-    weight_files weights
+    surgery weight_files weights
 """.split()
 MODULES = [
     keras_nfnets,

@@ -4,10 +4,22 @@ from keras_nfnets.callbacks.averages import AveragedWeights as AveragedWeights
 from keras_nfnets.callbacks.finite_loss import FiniteLoss as FiniteLoss
 from keras_nfnets.callbacks.progress import Progress as Progress
 from keras_nfnets.callbacks.progress import ShortBar as ShortBar
+from keras_nfnets.callbacks.signal_propagation import (
+    SignalPropagation as SignalPropagation,
+)
+from keras_nfnets.callbacks.signal_propagation import (
+    plot_signal_propagation as plot_signal_propagation,
+)
+from keras_nfnets.callbacks.signal_propagation import (
+    signal_propagation as signal_propagation,
+)
 
 __all__ = [
     "AveragedWeights",
     "FiniteLoss",
     "Progress",
     "ShortBar",
+    "SignalPropagation",
+    "plot_signal_propagation",
+    "signal_propagation",
 ]

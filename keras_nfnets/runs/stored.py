@@ -174,7 +174,7 @@ def show(value):
 
 
 def _kinds(annotation):
-    """Returns the types that an annotation allows, a tuple of strings as one."""
+    """Returns the types that an annotation allows."""
     union = isinstance(annotation, types.UnionType)
     kinds = typing.get_args(annotation) if union else (annotation,)
     return [typing.get_origin(kind) or kind for kind in kinds]

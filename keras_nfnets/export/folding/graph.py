@@ -7,13 +7,12 @@ from keras_nfnets.export.folding import single
 from keras_nfnets.export.folding.composite import RULES
 from keras_nfnets.export.folding.known import (
     LINEAR,
-    is_functional,
-    is_stock,
     operations,
     our_function,
     unknown,
 )
 from keras_nfnets.export.folding.scaled import Maker, Scaled, unique
+from keras_nfnets.graph import is_functional, is_stock
 
 # Stock layers that do nothing at inference.
 VANISHING = (

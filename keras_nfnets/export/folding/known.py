@@ -4,6 +4,7 @@ import keras
 
 from keras_nfnets.export.folding.composite import RULES
 from keras_nfnets.export.folding.single import FUNCTIONS
+from keras_nfnets.graph import is_functional, is_stock
 
 # Stock layers whose first weight takes up what their inputs are multiplied by.
 LINEAR = (
@@ -14,25 +15,6 @@ LINEAR = (
     keras.layers.Dense,
     keras.layers.DepthwiseConv2D,
 )
-
-
-def is_functional(model):
-    """Whether a model is known by its graph: functional, or sequential.
-
-    Args:
-        model: A Keras model or layer.
-
-    Example:
-
-    >>> model = keras_nfnets.NFNet("nfnet_pico")
-    >>> keras_nfnets.export.folding.known.is_functional(model)
-    True
-    """
-    call = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
-    return is_stock(call) and (
-        isinstance(model, keras.Function)
-        or (isinstance(model, keras.Sequential) and model.built)
-    )
 
 
 def operations(model):
@@ -50,11 +32,6 @@ def unknown(model, prefix=""):
             yield from unknown(layer, f"{name}/")
         elif not _is_known(layer):
             yield f"{name} ({type(layer).__name__})"
-
-
-def is_stock(thing):
-    """Whether a class or function is Keras's own."""
-    return thing.__module__.partition(".")[0] == "keras"
 
 
 def our_function(layer):

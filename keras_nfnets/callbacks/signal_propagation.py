@@ -1,0 +1,273 @@
+"""The signal at each block: mean, variance, and its residual branch."""
+
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from keras_nfnets.annotations import FilePath, Logs, Tensor
+from keras_nfnets.callbacks.signal_picture import (
+    CURVES,
+    draw_signals,
+    standard_normal,
+)
+from keras_nfnets.checks import check_whole
+from keras_nfnets.graph import check_functional, inputs_of, residual_sums
+from keras_nfnets.layers.block import NFBlock
+from keras_nfnets.layers.residual import SkipGain, StochasticDepth
+
+# What stands between a branch and its sum, and only scales it.
+SCALES = (
+    SkipGain,
+    StochasticDepth,
+    keras.layers.Dropout,
+    keras.layers.Rescaling,
+)
+CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.DepthwiseConv2D,
+)
+
+
+def signal_propagation(
+    model: keras.Model, x: Tensor, training: bool = False
+) -> list[dict[str, Any]]:
+    """Measures the signal at each block of a functional model.
+
+    The blocks are the `NFBlock` layers, the sums of a shortcut and a residual
+    branch, and the concatenations of feature maps. The first row is the
+    stem's: what the first block receives. A model with none of these is
+    measured at each of its convolutions.
+
+    Mean and variance of a channel are those over all axes but the last,
+    biased; the average is that over channels. The residual branch is measured
+    before stochastic depth, the skip gain and `alpha`.
+
+    Args:
+        model: A functional `keras.Model`.
+        x: One batch of the model's inputs.
+        training: Boolean, whether the model runs as in training: batch
+            normalization by the batch, and dropout. Nothing of the model
+            changes. Defaults to `False`.
+
+    Returns:
+        A list of dictionaries, one per block, with `name`, `avg_sq_mean`,
+        `avg_var` and `res_avg_var`, which is `None` where there is no
+        residual branch.
+
+    Raises:
+        ValueError: If `model` is not known by its graph, or has no block and
+            no convolution.
+
+    Example:
+
+    >>> x = keras.random.normal((16, 64, 64, 3))
+    >>> rows = signal_propagation(keras.applications.ResNet50(weights=None), x)
+    >>> [row["avg_var"] for row in rows]
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
+    """
+    probe = _probe(model)
+    if training:
+        # Keeps the moving statistics of batch normalization as they are.
+        state = probe.trainable_variables, probe.non_trainable_variables
+        found, _ = probe.stateless_call(*state, x, training=True)
+    elif keras.backend.backend() == "jax":
+        # One by one, operations would take longer to compile.
+        found = probe.predict_on_batch(x)
+    else:
+        found = probe(x)
+    return _rows(probe, found)
+
+
+def plot_signal_propagation(
+    model: keras.Model,
+    path: FilePath,
+    x: Tensor | None = None,
+    training: bool = False,
+) -> None:
+    """Draws `signal_propagation` over depth.
+
+    Args:
+        model: A functional `keras.Model`.
+        path: String or path of the picture.
+        x: One batch of the model's inputs. Defaults to `None`, for 16
+            standard-normal images of the model's input shape, with 64 pixels
+            for a side that may vary.
+        training: Boolean, see `signal_propagation`. Defaults to `False`.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+        ValueError: As `signal_propagation` does.
+
+    Example:
+
+    >>> plot_signal_propagation(keras_nfnets.NFNet("nfnet_f0"), "spp.png")
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
+    """
+    check_functional(model)
+    x = standard_normal(model) if x is None else x
+    rows = signal_propagation(model, x, training)
+    draw_signals({model.name: rows}, path)
+
+
+class SignalPropagation(keras.callbacks.Callback):
+    """Measures the signal at each block while a model is trained.
+
+    What `signal_propagation` returns is appended to the attribute `rows` after
+    each measured epoch, with `epoch`, counted from 1. The logs stay as they
+    are.
+
+    Args:
+        x: One batch of the model's inputs.
+        every: Integer, epochs between two measurements. The first is after
+            the first epoch. Defaults to `1`.
+        path: String or path of a picture, drawn anew at each measurement.
+            Defaults to `None`, for no picture.
+
+    Raises:
+        ValueError: If `every` is not a positive integer, or the model is not
+            known by its graph.
+
+    Example:
+
+    >>> signals = keras_nfnets.callbacks.SignalPropagation(x[:16], every=5)
+    >>> model.fit(x, y, epochs=20, callbacks=[signals])
+    >>> [row["avg_var"] for row in signals.rows if row["epoch"] == 16]
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
+    """
+
+    def __init__(
+        self, x: Tensor, every: int = 1, path: FilePath | None = None
+    ) -> None:
+        super().__init__()
+        check_whole(every=every)
+        self.x = x
+        self.every = every
+        self.path = path
+        self.rows = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._probe = _probe(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if epoch % self.every:
+            return
+        rows = _rows(self._probe, self._probe.predict_on_batch(self.x))
+        self.rows += [{"epoch": epoch + 1, **row} for row in rows]
+        if self.path is not None:
+            draw_signals(self._by_epoch(), self.path)
+
+    def _by_epoch(self):
+        curves = {}
+        for row in self.rows:
+            curves.setdefault(f"epoch {row['epoch']}", []).append(row)
+        return curves
+
+
+def _rows(probe, found):
+    """Returns what a probe found as a list of dictionaries."""
+    rows = []
+    for i, name in enumerate(probe.blocks):
+        sq_mean, var = map(float, ops.convert_to_numpy(found[f"{i}"]))
+        residual = found.get(f"{i}_residual")
+        if residual is not None:
+            residual = float(ops.convert_to_numpy(residual)[1])
+        values = sq_mean, var, residual
+        rows.append({"name": name, **dict(zip(CURVES, values, strict=True))})
+    return rows
+
+
+def _probe(model):
+    """Returns a model of the moments, which shares the layers of `model`."""
+    check_functional(model)
+    outputs, blocks = {}, []
+    for i, (name, tensor, residual) in enumerate(_points(model)):
+        blocks.append(name)
+        outputs[f"{i}"] = _Moments()(tensor)
+        if residual is not None:
+            outputs[f"{i}_residual"] = _Moments()(residual)
+    probe = keras.Model(model.input, outputs)
+    probe.blocks = blocks
+    return probe
+
+
+def _points(model):
+    """Returns the name, output and residual branch of each block."""
+    sums = {id(s.operation): s for s in residual_sums(model)}
+    makers = {
+        id(tensor): operation
+        for operation in model.operations
+        for tensor in tree.flatten(operation.output)
+    }
+    found, start = [], None
+    for operation in model.operations:
+        first, residual = None, None
+        if isinstance(operation, NFBlock):
+            first = operation.input
+            residual = _Residual(operation)(first)
+        elif id(operation) in sums:
+            first = sums[id(operation)].start
+            residual = _unscaled(sums[id(operation)].branches[0], makers)
+        elif _joins_maps(operation):
+            first = inputs_of(operation)[0]
+        if first is not None:
+            start = first if start is None else start
+            found.append((operation.name, operation.output, residual))
+    if found:
+        return [("stem", start, None), *found]
+    return _convolutions(model)
+
+
+def _convolutions(model):
+    found = [
+        (operation.name, operation.output, None)
+        for operation in model.operations
+        if isinstance(operation, CONVOLUTIONS)
+    ]
+    if not found:
+        raise ValueError(
+            "`model` must have a residual block, a concatenation or a "
+            f"convolution. Received: model={model.name!r} with none of them"
+        )
+    return found
+
+
+def _joins_maps(operation):
+    is_join = isinstance(operation, keras.layers.Concatenate)
+    return is_join and len(operation.output.shape) > 2
+
+
+def _unscaled(tensor, makers):
+    """Returns a branch before stochastic depth, skip gain and `alpha`."""
+    while isinstance(makers[id(tensor)], SCALES):
+        tensor = makers[id(tensor)].input
+    return tensor
+
+
+class _Moments(keras.layers.Layer):
+    """Returns the average squared channel mean and channel variance."""
+
+    def __init__(self):
+        super().__init__(dtype="float32")
+
+    def call(self, inputs):
+        axes = tuple(range(len(inputs.shape) - 1))
+        mean, variance = ops.moments(inputs, axes)
+        return ops.stack([ops.mean(ops.square(mean)), ops.mean(variance)])
+
+
+class _Residual(keras.layers.Layer):
+    """Returns the residual branch of a block."""
+
+    def __init__(self, block):
+        super().__init__(dtype=block.dtype_policy)
+        self.block = block
+
+    def call(self, inputs):
+        return self.block.residual(self.block.act_in(inputs))

@@ -1,0 +1,98 @@
+"""Measured variances in place of planned ones, for networks that need it.
+
+Behind a ReLU a signal of twice the variance has twice the variance. Behind
+SiLU or GELU it has more: what a plan is wrong by grows with each layer, and no
+rule that does not know the kernels is exact enough.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_nfnets.callbacks.signal_picture import standard_normal
+from keras_nfnets.surgery import activations
+from keras_nfnets.surgery import signal as signals
+
+# By how much more than its input's an output's variance may grow.
+STABLE = 1.05
+
+
+def calibration_for(model, data, activation, input_std):
+    """Returns a `Calibration`, or `None` for a model that needs none.
+
+    Args:
+        model: A functional `keras.Model`.
+        data: One batch of its inputs, or `None`.
+        activation: String, the name of all its activations, or `None`.
+        input_std: Float, standard deviation of the inputs.
+    """
+    if len(model.inputs) != 1:
+        if data is not None:
+            raise ValueError(
+                "`data` must be None for a model of several inputs. Received: "
+                f"model={model.name!r} with {len(model.inputs)} inputs"
+            )
+        return None
+    if data is not None:
+        return Calibration(data, f"on {len(data)} given inputs")
+    if not _unstable(model, activation):
+        return None
+    data = standard_normal(model) * input_std
+    return Calibration(data, f"on {len(data)} normal inputs")
+
+
+def _unstable(model, activation):
+    functions = [
+        activations.function_of(layer)
+        for layer in model.operations
+        if isinstance(layer, activations.LAYERS)
+    ]
+    functions = [f for f in functions if f not in activations.KEPT]
+    if activation is not None:
+        functions = [activations.get(activation)]
+    return any(_growth(function) > STABLE for function in functions)
+
+
+def _growth(function):
+    """Returns d log(variance of f(x)) / d log(variance of x) at one."""
+    step = 0.1
+    after = [
+        activations.activated(function, signals.normal(1 + sign * step))
+        for sign in (-1, 1)
+    ]
+    low, high = (signal.variance for signal in after)
+    return np.log(high / low) / np.log((1 + step) / (1 - step))
+
+
+class Calibration:
+    """Runs a batch through the layers of a new model as they are made.
+
+    Args:
+        data: Array, one batch of inputs.
+        description: String, what a report says of it.
+    """
+
+    def __init__(self, data, description):
+        self.data = ops.convert_to_tensor(data)
+        self.description = description
+        self.values = {}
+
+    def measured(self, inputs, outputs, planned):
+        """Returns the planned signal, with the variance of the batch.
+
+        Args:
+            inputs: List of tensors of the new model.
+            outputs: List of tensors that are computed from them.
+            planned: `Signal`, the plan for the first of the outputs.
+        """
+        values = [self.values.get(id(x), self.data) for x in inputs]
+        if any(x is y for x in inputs for y in outputs):
+            return planned
+        found = keras.Function(inputs, outputs)(values)
+        for tensor, value in zip(outputs, found, strict=True):
+            self.values[id(tensor)] = value
+        if planned.pooled or not planned.variance:
+            return planned
+        value = np.asarray(ops.convert_to_numpy(found[0]), "float64")
+        variance = value.var(tuple(range(value.ndim - 1))).mean()
+        return signals.scaled(planned, np.sqrt(variance / planned.variance))
