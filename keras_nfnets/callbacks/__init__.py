@@ -1,13 +1,19 @@
 """Callbacks for any `fit`; `keras_nfnets.runs` has those of a run."""
 
+from keras_nfnets.callbacks.agc_monitor import AGCMonitor as AGCMonitor
+from keras_nfnets.callbacks.agc_picture import draw_agc as draw_agc
 from keras_nfnets.callbacks.averages import AveragedWeights as AveragedWeights
 from keras_nfnets.callbacks.finite_loss import FiniteLoss as FiniteLoss
 from keras_nfnets.callbacks.progress import Progress as Progress
 from keras_nfnets.callbacks.progress import ShortBar as ShortBar
+from keras_nfnets.callbacks.throughput import Throughput as Throughput
 
 __all__ = [
+    "AGCMonitor",
     "AveragedWeights",
     "FiniteLoss",
     "Progress",
     "ShortBar",
+    "Throughput",
+    "draw_agc",
 ]
