@@ -1,5 +1,7 @@
 """Callbacks for any `fit`; `keras_nfnets.runs` has those of a run."""
 
+from keras_nfnets.callbacks.agc_monitor import AGCMonitor as AGCMonitor
+from keras_nfnets.callbacks.agc_picture import draw_agc as draw_agc
 from keras_nfnets.callbacks.averages import AveragedWeights as AveragedWeights
 from keras_nfnets.callbacks.finite_loss import FiniteLoss as FiniteLoss
 from keras_nfnets.callbacks.progress import Progress as Progress
@@ -13,8 +15,10 @@ from keras_nfnets.callbacks.signal_propagation import (
 from keras_nfnets.callbacks.signal_propagation import (
     signal_propagation as signal_propagation,
 )
+from keras_nfnets.callbacks.throughput import Throughput as Throughput
 
 __all__ = [
+    "AGCMonitor",
     "AveragedWeights",
     "FiniteLoss",
     "Progress",
@@ -22,4 +26,6 @@ __all__ = [
     "SignalPropagation",
     "plot_signal_propagation",
     "signal_propagation",
+    "Throughput",
+    "draw_agc",
 ]

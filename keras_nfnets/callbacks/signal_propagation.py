@@ -150,7 +150,7 @@ class SignalPropagation(keras.callbacks.Callback):
         self.x = x
         self.every = every
         self.path = path
-        self.rows = []
+        self.rows: list[Any] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._probe = _probe(self.model)

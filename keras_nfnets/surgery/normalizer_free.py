@@ -24,6 +24,7 @@ from keras_nfnets.surgery.rewrite import (
     standardized,
     take,
 )
+from keras_nfnets.training.model import AGCModel
 
 OTHER_NORMALIZERS = (
     keras.layers.GroupNormalization,
@@ -34,7 +35,6 @@ OTHER_NORMALIZERS = (
 )
 # The papers' factor of channel attention: a fresh gate is one half.
 GATE_SCALE = 2.0
-from keras_nfnets.training.model import AGCModel
 
 
 def normalizer_free(

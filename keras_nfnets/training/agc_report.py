@@ -86,6 +86,21 @@ def report(units, variables, named):
     )
 
 
+def add_to_means(means, steps, values, counts):
+    """Moves means of steps on by one step.
+
+    Args:
+        means: `keras.Variable`.
+        steps: `keras.Variable` of the same shape, how many steps each has.
+        values: Tensor, what the step says.
+        counts: Tensor, 1 where the step counts and 0 where it does not.
+    """
+    steps_now = steps + counts
+    change = counts * (values - means)
+    means.assign(means + change / ops.maximum(steps_now, 1.0))
+    steps.assign(steps_now)
+
+
 def _shares_of_parts(clipped, above, counts, variables):
     sums, start = {}, 0
     # Variables of a part follow each other: a few slices, not one for each.

@@ -11,7 +11,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_nfnets.training import agc_report
+from keras_nfnets.training import agc_layers, agc_report
 from keras_nfnets.training.agc_rules import (
     Rules,
     check_accumulation,
@@ -41,6 +41,9 @@ class AGCOptimizer:
     """
 
     rules = None
+    # Whether `agc_layers` keeps means of each layer, and where.
+    watched = False
+    layer_means = None
 
     @property
     def agc(self):
@@ -65,20 +68,25 @@ class AGCOptimizer:
         """Starts the means of `agc_report` anew."""
         if not inner_optimizer(self).built:
             return
-        for variable in self.variables[-2:]:
+        for variable in agc_layers.kept(self, self.variables)[-2:]:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
 
     def apply(self, grads, trainable_variables=None):
         inner_optimizer(self).rules.used = True
         super().apply(grads, trainable_variables)
 
+    def save_own_variables(self, store):
+        for i, variable in enumerate(agc_layers.kept(self, self.variables)):
+            store[str(i)] = ops.convert_to_numpy(variable)
+
     def load_own_variables(self, store):
-        count = len(self.variables)
-        if len(store.keys()) != count - 2:
+        variables = agc_layers.kept(self, self.variables)
+        missing = len(variables) - len(store.keys())
+        if missing not in (0, 2):
             super().load_own_variables(store)
             return
         # Saved before, or without AGC: the report starts anew.
-        for i, variable in enumerate(self.variables[:-2]):
+        for i, variable in enumerate(variables[: len(store.keys())]):
             variable.assign(store[str(i)])
 
     def get_config(self):
@@ -107,9 +115,11 @@ class _Updates(AGCOptimizer):
         self.rules.resolve(variables)
         super().build(variables)
         self.add_agc_report()
+        if self.watched:
+            agc_layers.add_variables(self)
 
     def add_agc_report(self):
-        """Adds the last two variables: means, and how many steps each had."""
+        """Adds two variables: means, and how many steps each had."""
         self.agc_means, self.agc_steps = (
             self.add_variable(
                 shape=(len(self.rules.names),),
@@ -129,12 +139,13 @@ class _Updates(AGCOptimizer):
         clipped, found = rules.agc.clip_units(gradients, variables, units)
         if found is not None:
             known = [self._trainable_variables[i] for i in indices]
-            values, counts = agc_report.report(found, known, rules.names)
-            steps = self.agc_steps + counts
-            change = counts * (values - self.agc_means)
-            means = self.agc_means + change / ops.maximum(steps, 1.0)
-            self.agc_means.assign(means)
-            self.agc_steps.assign(steps)
+            agc_report.add_to_means(
+                self.agc_means,
+                self.agc_steps,
+                *agc_report.report(found, known, rules.names),
+            )
+            if self.watched:
+                agc_layers.record(self, found, known)
         return clipped
 
 
@@ -274,7 +285,9 @@ def named_report(optimizer, values):
     if not inner.built:
         return {}
     # The report stands last, inside of what scales the loss too.
-    means = ops.unstack(ops.convert_to_tensor(values[-2]))
+    means = agc_layers.kept(optimizer, values)[-2]
+    # A copy: on PyTorch it would follow the variable, which validation resets.
+    means = ops.unstack(ops.copy(ops.convert_to_tensor(means)))
     shown = inner.rules.agc.metric
     named = zip(inner.rules.names, means, strict=True)
     return {n: m for n, m in named if shown or n != agc_report.TOTAL}
