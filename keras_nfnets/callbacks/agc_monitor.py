@@ -2,6 +2,7 @@
 
 import contextlib
 import csv as csv_module
+from typing import Any
 
 import keras
 
@@ -77,7 +78,7 @@ class AGCMonitor(keras.callbacks.Callback):
         self.picture = picture
         self.log_dir = log_dir
         self.optimizer = optimizer
-        self.rows = []
+        self.rows: list[dict[str, Any]] = []
         self._writer = None
         # What is missing is said before the training, not after it.
         if log_dir is not None:

@@ -59,6 +59,7 @@ class Throughput(keras.callbacks.Callback):
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = {} if logs is None else logs
         logs.update(self._rates())
 
     def _start(self, step):
