@@ -6,6 +6,12 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+# An image file may have so many pixels: Pillow warns of more. In float32 they
+# take 1 GiB.
+MAX_PIXELS = 2**30 // 3 // 4
+# What TensorFlow's shapes and Keras's counters take.
+MAX_WHOLE = 2**31 - 1
+
 
 def check_positive(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is above 0, and finite."""
@@ -26,11 +32,29 @@ def check_not_negative(**arguments: Any) -> None:
 
 
 def check_whole(**arguments: Any) -> None:
-    """Raises a ValueError unless every argument is a positive integer."""
+    """Raises a ValueError unless every argument is a positive integer.
+
+    None may be above 2**31 - 1.
+    """
     for name, value in arguments.items():
-        if not isinstance(value, numbers.Integral) or value < 1:
+        if not isinstance(value, numbers.Integral) or int(value) < 1:
             raise ValueError(
                 f"`{name}` must be a positive integer. "
+                f"Received: {name}={value!r}"
+            )
+        if int(value) > MAX_WHOLE:
+            raise ValueError(
+                f"`{name}` must not be above {MAX_WHOLE}. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def check_seed(**arguments: Any) -> None:
+    """Raises a ValueError unless every argument is a seed that Keras takes."""
+    for name, value in arguments.items():
+        if not isinstance(value, numbers.Integral) or not 0 <= value < 2**32:
+            raise ValueError(
+                f"`{name}` must be from 0 to 2**32 - 1. "
                 f"Received: {name}={value!r}"
             )
 
@@ -56,6 +80,26 @@ def near_matches(name: str, names: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
+def printable(text: Any) -> str:
+    r"""Returns text on one line, as a terminal or a log may show it.
+
+    Control characters are escaped, and so are bytes of a file's name that are
+    no UTF-8: `"a\x1b.png"` becomes `r"a\x1b.png"`.
+
+    Args:
+        text: String, or path.
+    """
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
+
+
+def _escaped(character):
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that Python could not decode
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
 def complain(message: str) -> None:
     """Prints one line of the command line's on the standard error."""
-    print("keras-nfnets:", " ".join(message.split()), file=sys.stderr)
+    line = printable(" ".join(message.split()))
+    print("keras-nfnets:", line, file=sys.stderr)

@@ -9,6 +9,7 @@ of their numbers.
 import itertools
 import logging
 
+from keras_nfnets.checks import printable
 from keras_nfnets.data.order import shuffled
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Streamed
@@ -71,5 +72,5 @@ def _note(source, seed, number):
     else:
         name = part.name(int(shuffled(number, part.count, seed)))
     if name not in source.skipped.values():
-        log.warning("%s cannot be read and is left out", name)
+        log.warning("%s cannot be read and is left out", printable(name))
     source.skipped[kind, int(number)] = name

@@ -3,12 +3,14 @@
 Everything here runs inside tf.data, on TensorFlow whatever Keras runs on.
 """
 
+from keras_nfnets.data import pixels
+
 # How much of an image a random crop shows, and how it may be stretched.
 CROP_AREA = (0.08, 1.0)
 CROP_ASPECT_RATIO = (3 / 4, 4 / 3)
 
 
-def decode_train(raw, channels, recipe, seed):
+def decode_train(raw, source, recipe, seed):
     """Returns a random crop of an image, mirrored or not, of training size.
 
     Of a JPEG file only the crop is decoded.
@@ -16,7 +18,8 @@ def decode_train(raw, channels, recipe, seed):
     Args:
         raw: String tensor, the content of a file, or a tensor `(height,
             width, channels)`.
-        channels: Integer, `1` or `3`.
+        source: `Source`, of which it takes the channels and the largest number
+            of pixels.
         recipe: `Recipe`, of which it takes the training size, and whether to
             crop and mirror.
         seed: Integer tensor `(2,)`.
@@ -28,19 +31,19 @@ def decode_train(raw, channels, recipe, seed):
     import tensorflow as tf
 
     if recipe.random_crop:
-        image = _random_crop(raw, channels, seed)
+        image = _crop(raw, source, seed)
     else:
-        image = _decode(raw, channels)
+        image = _whole(raw, source)
     # Resizing reads a byte so much more slowly than a float, sixteen times for
     # every pixel, that the copy pays.
     image = tf.cast(image, tf.float32)
-    image = _resize(image, recipe.train_size, channels)
+    image = _resize(image, recipe.train_size, source.channels)
     if recipe.random_flip:
         image = _mirrored_or_not(image, seed)
     return image
 
 
-def decode_test(raw, channels, recipe):
+def decode_test(raw, source, recipe):
     """Returns the centre of an image, of test size.
 
     It is squashed to a square that is larger by the recipe's margin, and
@@ -48,53 +51,31 @@ def decode_test(raw, channels, recipe):
 
     Args:
         raw: As for `decode_train`.
-        channels: Integer, `1` or `3`.
+        source: As for `decode_train`.
         recipe: `Recipe`, of which it takes test size and margin.
 
     Returns:
         A float32 tensor `(size, size, channels)`.
     """
     size, margin = recipe.test_size, recipe.test_margin
-    image = _resize(_decode(raw, channels), size + margin, channels)
+    image = _resize(_whole(raw, source), size + margin, source.channels)
     start = (margin + 1) // 2
     return image[start : start + size, start : start + size]
 
 
-def _decode(raw, channels):
-    import tensorflow as tf
-
-    if raw.dtype != tf.string:
+def _whole(raw, source):
+    if raw.dtype != "string":
         return raw
-    image = tf.io.decode_image(raw, channels, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, channels))
+    return pixels.decode(raw, source.channels, source.max_pixels)
 
 
-def _random_crop(raw, channels, seed):
-    import tensorflow as tf
+def _crop(raw, source, seed):
+    def box(shape):
+        return _box(shape, seed)
 
-    if raw.dtype != tf.string:
-        return _cropped(raw, seed)
-    return tf.cond(
-        tf.io.is_jpeg(raw),
-        lambda: _crop_of_jpeg(raw, channels, seed),
-        lambda: _cropped(_decode(raw, channels), seed),
-    )
-
-
-def _crop_of_jpeg(raw, channels, seed):
-    import tensorflow as tf
-
-    begin, size = _box(tf.io.extract_jpeg_shape(raw), seed)
-    window = tf.concat([begin[:2], size[:2]], 0)
-    return tf.io.decode_and_crop_jpeg(raw, window, channels)
-
-
-def _cropped(image, seed):
-    import tensorflow as tf
-
-    # Not `crop_to_bounding_box`, whose checks cost time even where this is the
-    # branch not taken.
-    return tf.slice(image, *_box(tf.shape(image), seed))
+    if raw.dtype != "string":
+        return pixels.crop(raw, box)
+    return pixels.decode_crop(raw, source.channels, source.max_pixels, box)
 
 
 def _box(shape, seed):

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import MAX_PIXELS
+from keras_nfnets.data.images import decode_file
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Indexed, Source
 
@@ -15,7 +17,9 @@ TEST_SHARE = 0.2
 PARTS = (("train", "val"), ("train", "validation"), ("train", "test"))
 
 
-def folder(path: FilePath, split_seed: int = 0) -> Source:
+def folder(
+    path: FilePath, split_seed: int = 0, max_pixels: int = MAX_PIXELS
+) -> Source:
     """Opens a folder of PNG and JPEG files, one subfolder per class.
 
     Where it has subfolders `train` and `val`, `validation` or `test`, these
@@ -25,6 +29,7 @@ def folder(path: FilePath, split_seed: int = 0) -> Source:
         path: String or path.
         split_seed: Integer, decides which images are held out. Defaults to
             `0`.
+        max_pixels: Integer, see `Source`. Defaults to `MAX_PIXELS`.
 
     Returns:
         A `Source`.
@@ -32,7 +37,8 @@ def folder(path: FilePath, split_seed: int = 0) -> Source:
     Raises:
         FileNotFoundError: If there is no folder at the path.
         ValueError: If there are fewer than two classes, the two parts have
-            other classes, or a class has no image that can be read.
+            other classes, a class has no image that can be read, or what has
+            the name of an image is a folder, a pipe or a device.
 
     Example:
 
@@ -49,22 +55,22 @@ def folder(path: FilePath, split_seed: int = 0) -> Source:
         if (root / train).is_dir() and (root / test).is_dir()
     ]
     if parts:
-        train, test = map(_files_by_class, parts[0])
+        train, test = (_files_by_class(part, max_pixels) for part in parts[0])
         if list(train) != list(test):
             raise ValueError(
                 f"{parts[0][0]} and {parts[0][1]} must have the same classes. "
                 f"Received: {sorted(set(train) ^ set(test))} in one of them"
             )
     else:
-        train, test = _split(_files_by_class(root), split_seed)
-    return Source(_part(train), _part(test), tuple(train))
+        train, test = _split(_files_by_class(root, max_pixels), split_seed)
+    return Source(
+        _part(train), _part(test), tuple(train), max_pixels=max_pixels
+    )
 
 
-def _files_by_class(root):
+def _files_by_class(root, max_pixels):
     classes = {
-        child.name: sorted(
-            file for file in child.iterdir() if file.suffix.lower() in SUFFIXES
-        )
+        child.name: _image_files(child)
         for child in sorted(root.iterdir())
         if child.is_dir() and not child.name.startswith(".")
     }
@@ -74,21 +80,41 @@ def _files_by_class(root):
             f"folder:{root}, which has none"
         )
     for name, files in classes.items():
-        if not any(map(_can_be_read, files)):
-            raise ValueError(
-                f"The class {name!r} has no PNG or JPEG image that can be "
-                f"read. Received: {len(files)} files in {root / name}"
-            )
+        _check_one_can_be_read(name, root / name, files, max_pixels)
     return classes
 
 
-def _can_be_read(file):
-    tf = tensorflow()
-    try:
-        tf.io.decode_image(tf.io.read_file(os.fspath(file)), 3)
-    except tf.errors.OpError:
-        return False
-    return True
+def _image_files(folder):
+    """Returns the paths of what has an image's name, in order."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if Path(entry.name).suffix.lower() not in SUFFIXES:
+                continue
+            # To read a pipe may take for ever. A link to nothing is left out
+            # with what cannot be read.
+            if not entry.is_file() and os.path.exists(entry.path):
+                raise ValueError(
+                    "What has the name of an image must be a file, not a "
+                    "folder, a pipe or a device. "
+                    f"Received: {entry.path!r}"
+                )
+            found.append(Path(entry.path))
+    return sorted(found)
+
+
+def _check_one_can_be_read(name, folder, files, max_pixels):
+    reason = ""
+    for file in files:
+        try:
+            decode_file(file, 3, max_pixels)
+            return
+        except ValueError as error:
+            reason = reason or f", the first one {error}"
+    raise ValueError(
+        f"The class {name!r} has no PNG or JPEG image that can be "
+        f"read. Received: {len(files)} files in {folder}{reason}"
+    )
 
 
 def _split(classes, seed):
@@ -106,7 +132,8 @@ def _part(classes):
     names = [str(file) for files in classes.values() for file in files]
     sizes = [len(files) for files in classes.values()]
     labels = tf.constant(np.repeat(np.arange(len(sizes)), sizes), tf.int64)
-    files = tf.constant(names, tf.string)
+    # As bytes, since a name need not be UTF-8.
+    files = tf.constant([os.fsencode(name) for name in names], tf.string)
 
     def read(index):
         file = tf.io.read_file(tf.gather(files, index))

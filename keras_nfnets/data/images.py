@@ -1,10 +1,16 @@
-"""Image files and pixels as arrays, without TensorFlow."""
+"""Image files and pixels as arrays."""
 
+import os
+import re
+import stat
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import MAX_PIXELS, check_whole, printable
+from keras_nfnets.data import pixels
+from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.extras import require
 
 
@@ -29,41 +35,77 @@ def normalize(
     return (np.asarray(images, "float32") - mean) / std
 
 
-def read_image(path: FilePath, size: int | None, channels: int) -> np.ndarray:
-    """Reads a PNG or JPEG file.
+def read_image(
+    path: FilePath,
+    size: int | None,
+    channels: int,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
+    """Reads a PNG or JPEG file, as training and evaluation do.
 
     Args:
         path: String or path of the file.
         size: Integer, side in pixels that the image is squashed to, or `None`
             to leave it as it is.
         channels: Integer, `1` for grey or `3` for red, green and blue.
+        max_pixels: Integer, how many pixels the file may have. A file that has
+            more is refused before it is decoded. Defaults to `MAX_PIXELS`,
+            89,478,485.
 
     Returns:
         A float32 array `(height, width, channels)` of values in [0, 255].
 
     Raises:
-        ValueError: If the file is not there, cannot be read, or is not a PNG
-            or JPEG image, or `channels` is neither 1 nor 3.
-        ImportError: If Pillow is not installed.
+        ValueError: If the file is not there, is no file but a folder or a
+            pipe, is not a PNG or JPEG image, is damaged or has too many
+            pixels; or `channels` is neither 1 nor 3.
+        ImportError: If TensorFlow, or with a `size` Pillow, is not installed.
 
     Example:
 
     >>> image = keras_nfnets.data.read_image("seven.png", size=32, channels=1)
     """
-    pillow = require("PIL.Image")
     if channels not in (1, 3):
         raise ValueError(
             f"`channels` must be 1 or 3. Received: channels={channels}"
         )
+    check_whole(max_pixels=max_pixels)
+    image = decode_file(path, channels, max_pixels)
+    if size is None:
+        return image.astype("float32")
+    check_whole(size=size)
+    pillow = require("PIL.Image")
+    image = pillow.fromarray(image[..., 0] if channels == 1 else image)
+    image = image.resize((size, size), pillow.Resampling.BILINEAR)
+    return np.asarray(image, "float32").reshape(size, size, channels)
+
+
+def decode_file(path, channels, max_pixels):
+    """Returns the pixels of a file, a uint8 array; arguments as `read_image`.
+
+    Raises:
+        ValueError: As `read_image`.
+    """
+    tf = tensorflow()
     try:
-        with pillow.open(path, formats=("PNG", "JPEG")) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
-    except pillow.UnidentifiedImageError:
-        raise ValueError(f"{path}: not a PNG or JPEG image") from None
-    # Pillow's decoders raise many kinds of errors for broken files.
-    except Exception as error:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("not a file but a folder, a pipe or a device")
+        with tf.device("CPU"):
+            content = tf.io.read_file(os.fsencode(path))
+            image = pixels.decode(content, channels, max_pixels)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"{path}: cannot be read: {reason}") from None
-    if size is not None:
-        image = image.resize((size, size), pillow.Resampling.BILINEAR)
-    return np.asarray(image, "float32").reshape(*image.size[::-1], channels)
+    except tf.errors.OpError as error:
+        reason = _in_words(error)
+    else:
+        return image.numpy()
+    raise ValueError(f"{printable(path)}: {reason}")
+
+
+def _in_words(error):
+    """Returns TensorFlow's message without the names of its operations."""
+    message = re.sub(r"{{.*?}}|\[Op:.*|name: *$", "", error.message).strip()
+    checked = re.search(r"assertion failed: \[(.*)\]", message, re.DOTALL)
+    if not checked:
+        return f"cannot be read: {message}"
+    return checked[1].replace("] [", " ")

@@ -1,8 +1,9 @@
 """Naming a source: `digits`, `folder:PATH`, `tfds:NAME` and the like."""
 
+import dataclasses
 from collections.abc import Callable
 
-from keras_nfnets.checks import near_matches
+from keras_nfnets.checks import MAX_PIXELS, check_whole, near_matches
 from keras_nfnets.data.arrays import digits_source
 from keras_nfnets.data.folder import folder
 from keras_nfnets.data.records import tfrecord
@@ -18,12 +19,14 @@ KINDS: dict[str, Callable[..., Source]] = {
 }
 
 
-def open_source(data: str) -> Source:
+def open_source(data: str, max_pixels: int = MAX_PIXELS) -> Source:
     """Opens a data set by what the command line calls it.
 
     Args:
         data: String: `"digits"`, `"folder:PATH"`, `"tfds:NAME"`,
             `"tfds:NAME:VERSION"` or `"tfrecord:FOLDER"`, see `KINDS`.
+        max_pixels: Integer, how many pixels an image file may have. One that
+            has more is left out. Defaults to `MAX_PIXELS`, 89,478,485.
 
     Returns:
         A `Source`.
@@ -49,4 +52,8 @@ def open_source(data: str) -> Source:
             f"or tfrecord:FOLDER. {near_matches(kind, KINDS)}"
             f"Received: data={data!r}"
         )
-    return KINDS[kind](rest) if takes_rest else KINDS[kind]()
+    check_whole(max_pixels=max_pixels)
+    if kind == "folder":  # which looks into the files
+        return folder(rest, max_pixels=max_pixels)
+    source = KINDS[kind](rest) if takes_rest else KINDS[kind]()
+    return dataclasses.replace(source, max_pixels=max_pixels)

@@ -94,9 +94,7 @@ def _of_training(source, recipe, seed, mix):
 
     def decode(position, record):
         raw, label = source.train.read(record)
-        image = decode_train(
-            raw, source.channels, recipe, tf.stack([seed, position])
-        )
+        image = decode_train(raw, source, recipe, tf.stack([seed, position]))
         if not mix:
             # One image fits the processor's cache, a batch does not.
             image = _normalized(image, source)
@@ -150,7 +148,7 @@ def test_batches(
 
     def decode(position, record):
         raw, label = source.test.read(record)
-        image = decode_test(raw, source.channels, recipe)
+        image = decode_test(raw, source, recipe)
         return position, (image, label, True)
 
     def weigh(batch, is_copy):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_nfnets.annotations import Tensor
+from keras_nfnets.checks import MAX_PIXELS
 from keras_nfnets.variants.table import VARIANTS
 
 # Of photographs, unless they are measured: ImageNet's.
@@ -31,6 +32,8 @@ class Source:
         skipped: Dictionary that is filled while batches are read: the name of
             each image that was left out, by `"train"` or `"test"` and its
             number, which for training images counts on over epochs.
+        max_pixels: Integer, how many pixels an image file may have. One that
+            has more is left out. Defaults to `MAX_PIXELS`.
 
     Raises:
         ValueError: If there are fewer than two classes, or a part is empty.
@@ -49,6 +52,7 @@ class Source:
     skipped: dict[tuple[str, int], str] = dataclasses.field(
         default_factory=dict
     )
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:

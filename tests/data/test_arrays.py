@@ -99,9 +99,9 @@ def test_read_image_bad_files(tmp_path, pillow):
     for path, reason in [
         (text, "not a PNG or JPEG image"),
         (other, "not a PNG or JPEG image"),
-        (cut, "truncated"),
+        (cut, "Invalid PNG data"),
         (tmp_path / "none.png", "No such file"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "not a file but a folder"),
     ]:
         with pytest.raises(ValueError, match=reason) as error:
             read_image(path, 32, 1)

@@ -1,0 +1,148 @@
+"""Decides which pixels an image file has, for every path that reads one.
+
+Training, evaluation, prediction and `data --show` come here. `docs/IMAGES.md`
+has the table of what becomes of each kind of file.
+"""
+
+from keras_nfnets.data.runtime import tensorflow
+
+# The first bytes of a PNG file, and the last ones of a whole JPEG file.
+PNG = b"\x89PNG\r\n\x1a\n"
+END_OF_JPEG = b"\xff\xd9"
+# Bytes of a PNG file up to the end of its width and height.
+END_OF_SIDES = 24
+# Shares of red, green and blue in grey, of 2**16 (ITU-R BT.601, as Pillow has).
+LUMA = (19595, 38470, 7471)
+
+
+def decode(content, channels, max_pixels):
+    """Returns the pixels of an image file.
+
+    Args:
+        content: String tensor, the content of a PNG or JPEG file.
+        channels: Integer, `1` or `3`.
+        max_pixels: Integer, the largest number of pixels, which the file's
+            header tells before anything is decoded.
+
+    Returns:
+        A uint8 tensor `(height, width, channels)`.
+
+    Raises:
+        InvalidArgumentError: TensorFlow's, eagerly or from the graph, if it is
+            another kind of file, is damaged or has more pixels.
+    """
+    tf = tensorflow()
+    colours = tf.cond(
+        tf.io.is_jpeg(content),
+        lambda: _decode_jpeg(content, max_pixels),
+        lambda: _decode_png(content, max_pixels),
+    )
+    colours = tf.ensure_shape(colours, (None, None, 3))
+    return colours if channels == 3 else _grey(colours)
+
+
+def decode_crop(content, channels, max_pixels, box):
+    """Returns a part of the pixels of an image file.
+
+    Of a JPEG file only that part is decoded. Its last column may differ from
+    `decode`'s by 2, where colours are stored at half the resolution.
+
+    Args:
+        content: As for `decode`.
+        channels: Integer, `1` or `3`.
+        max_pixels: As for `decode`.
+        box: Function of a shape that returns begin and size of the part, of
+            three numbers each.
+
+    Returns:
+        A uint8 tensor `(height, width, channels)`.
+    """
+    tf = tensorflow()
+    # The decoder does not read on below the crop, so it would not see that
+    # the file is cut off there.
+    whole_jpeg = tf.logical_and(
+        tf.io.is_jpeg(content),
+        tf.equal(tf.strings.substr(content, -2, 2), END_OF_JPEG),
+    )
+
+    # The runtime walks through a branch that it does not take, unless it is one
+    # operation.
+    @tf.function(experimental_attributes={"_noinline": True}, autograph=False)
+    def crop_any(content):
+        return crop(decode(content, 3, max_pixels), box)
+
+    colours = tf.cond(
+        whole_jpeg,
+        lambda: _crop_jpeg(content, max_pixels, box),
+        lambda: crop_any(content),
+    )
+    return colours if channels == 3 else _grey(colours)
+
+
+def crop(image, box):
+    """Returns a part of an image.
+
+    Args:
+        image: Tensor `(height, width, channels)`.
+        box: As for `decode_crop`.
+    """
+    tf = tensorflow()
+    # Not `crop_to_bounding_box`, whose checks cost time even where this is the
+    # branch not taken.
+    return tf.slice(image, *box(tf.shape(image)))
+
+
+def _decode_jpeg(content, max_pixels):
+    tf = tensorflow()
+    shape = tf.io.extract_jpeg_shape(content)
+    with tf.control_dependencies([_check_size(shape[:2], max_pixels)]):
+        return tf.io.decode_jpeg(content, 3)
+
+
+def _crop_jpeg(content, max_pixels, box):
+    tf = tensorflow()
+    shape = tf.io.extract_jpeg_shape(content)
+    begin, size = box(shape)
+    window = tf.concat([begin[:2], size[:2]], 0)
+    with tf.control_dependencies([_check_size(shape[:2], max_pixels)]):
+        return tf.io.decode_and_crop_jpeg(content, window, 3)
+
+
+def _decode_png(content, max_pixels):
+    tf = tensorflow()
+    is_png = tf.logical_and(
+        tf.equal(tf.strings.substr(content, 0, len(PNG)), PNG),
+        tf.strings.length(content) >= END_OF_SIDES,
+    )
+    with tf.control_dependencies([_check(is_png, "not a PNG or JPEG image")]):
+        # Width and height stand at the start of the first chunk.
+        sides = tf.io.decode_raw(
+            tf.strings.substr(content, END_OF_SIDES - 8, 8),
+            tf.int32,
+            little_endian=False,
+        )
+    with tf.control_dependencies([_check_size(sides, max_pixels)]):
+        return tf.io.decode_png(content, 3)
+
+
+def _check_size(sides, max_pixels):
+    tf = tensorflow()
+    count = tf.reduce_prod(tf.cast(sides, tf.int64))
+    return _check(
+        count <= max_pixels,
+        f"must not have more pixels than `max_pixels`, {max_pixels}. Received:",
+        count,
+    )
+
+
+def _check(condition, *message):
+    # `tf.debugging.Assert` would add a branch to the graph.
+    return tensorflow().raw_ops.Assert(condition=condition, data=message)
+
+
+def _grey(colours):
+    tf = tensorflow()
+    weighted = tf.cast(colours, tf.int32) * tf.constant(LUMA)
+    total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
+    # Grey files have three equal colours, which come back as they were.
+    return tf.cast((total + 2**15) // 2**16, tf.uint8)
