@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nfnets.checks import check_whole
+from keras_nfnets.checks import check_whole, printable
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
@@ -66,7 +66,7 @@ def draw_grid(batches, source, path, rows=4, columns=8):
         if pixels.shape[-1] == 1:
             pixels = pixels.repeat(3, axis=-1)
         axes.imshow(pixels)
-        label = _label(shares, source.class_names)
+        label = printable(_label(shares, source.class_names))
         axes.set_title(textwrap.fill(label, 24), fontsize=7)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -16,6 +16,7 @@ from keras_nfnets.data import (
     open_source,
     test_batches,
     train_batches,
+    whole_shards,
 )
 from keras_nfnets.extras import require
 from keras_nfnets.models.nfnet import NFNet
@@ -62,7 +63,7 @@ def train(run, settings, overwrite=False, resume=False):
         run.check_free()
     # First of all: JAX can join other processes only before it has computed.
     with distribution.scope() as devices, _precision(settings.precision):
-        source = open_source(settings.data)
+        source = open_source(settings.data, settings.max_pixels)
         training = _Training(run, settings, source, devices)
         if resume:
             run.check_source(source)
@@ -74,7 +75,8 @@ def train(run, settings, overwrite=False, resume=False):
                 run.claim(overwrite)
                 run.write_config(settings, source)
         try:
-            training.fit(model, **state)
+            with whole_shards(source):
+                training.fit(model, **state)
         except Exception:
             if devices.is_chief and not resume:
                 run.abandon()
