@@ -52,7 +52,8 @@ def check_whole(**arguments: Any) -> None:
 def check_seed(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is a seed that Keras takes."""
     for name, value in arguments.items():
-        if not isinstance(value, numbers.Integral) or not 0 <= value < 2**32:
+        whole = isinstance(value, numbers.Integral)
+        if not whole or not 0 <= int(value) < 2**32:
             raise ValueError(
                 f"`{name}` must be from 0 to 2**32 - 1. "
                 f"Received: {name}={value!r}"

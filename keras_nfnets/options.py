@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from keras_nfnets.checks import near_matches
+from keras_nfnets.checks import MAX_PIXELS, near_matches
 from keras_nfnets.variants.table import VARIANTS
 
 # What `--precision` can name: how Keras calls it. Weights, standardization,
@@ -79,6 +79,12 @@ OPTIONS = {
         PRECISIONS,
     ),
     "seed": Option(int, "of all that is random", "seed", 0),
+    "max_pixels": Option(
+        int,
+        "files of images with more pixels are not decoded",
+        "max_pixels",
+        MAX_PIXELS,
+    ),
 }
 
 

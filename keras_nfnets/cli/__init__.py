@@ -142,6 +142,7 @@ def _add_data(commands):
         "--test", action="store_true", help="the held-out images instead"
     )
     sub.add_argument("--seed", type=int, default=0, help="(0)")
+    _add_max_pixels(sub)
 
 
 def _add_predict(commands):
@@ -173,6 +174,16 @@ def _add_predict(commands):
         type=int,
         metavar="PIXELS",
         help="side of the crop (default: the variant's test size)",
+    )
+    _add_max_pixels(sub)
+
+
+def _add_max_pixels(sub):
+    sub.add_argument(
+        "--max-pixels",
+        type=int,
+        default=argparse.SUPPRESS,
+        help=OPTIONS["max_pixels"].help,
     )
 
 

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_nfnets import private_names
-from keras_nfnets.checks import complain
+from keras_nfnets.checks import complain, printable
 from keras_nfnets.cli.status import INTERRUPTED, SOME_FAILED, TERMINATED
 from keras_nfnets.data import (
     draw_grid,
     open_source,
     test_batches,
     train_batches,
+    whole_shards,
 )
 from keras_nfnets.export import export_saved_model
 from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
@@ -50,18 +51,19 @@ def train(out, overwrite=False, resume=False, **options):
         return TERMINATED
 
 
-def data(source, show, recipe, image_size=None, test=False, seed=0):
+def data(source, show, recipe, test=False, **options):
     """Draws what a network will see of some images."""
-    settings = from_options(recipe=recipe, image_size=image_size, data=source)
-    source = open_source(source)
+    settings = from_options(recipe=recipe, data=source, **options)
+    source = open_source(source, settings.max_pixels)
     count = min(32, source.test_count if test else source.train_count)
     recipe = replace(settings.recipe, batch_size=count)
     batches = (
         test_batches(source, recipe)
         if test
-        else train_batches(source, recipe, seed)
+        else train_batches(source, recipe, settings.seed)
     )
-    draw_grid(batches, source, show)
+    with whole_shards(source):
+        draw_grid(batches, source, show)
     table = Table("training", "held-out", "classes", "skipped")
     table.add_row(
         str(source.train_count),
@@ -70,17 +72,18 @@ def data(source, show, recipe, image_size=None, test=False, seed=0):
         str(len(source.skipped)),
     )
     Console().print(table)
-    print(f"wrote {show}")
+    print(f"wrote {printable(show)}")
 
 
 def evaluate(run):
     """Measures a run's model on the held-out images."""
     run, config, model = _open(run)
     settings = config["settings"]
-    source = open_source(settings.data)
+    source = open_source(settings.data, settings.max_pixels)
     run.check_source(source)
     batches = test_batches(source, settings.recipe)
-    values = model.evaluate(batches, verbose=0, return_dict=True)
+    with whole_shards(source):
+        values = model.evaluate(batches, verbose=0, return_dict=True)
     table = Table("held-out images", "accuracy", "top 5", "loss")
     table.add_row(
         str(source.test_count),
@@ -89,7 +92,7 @@ def evaluate(run):
     Console().print(table)
 
 
-def predict(paths, variant=None, weights=None, size=None):
+def predict(paths, variant=None, weights=None, size=None, max_pixels=None):
     """Prints file, class and probability for every image that can be read."""
     if (variant is None) != (weights is None):
         raise ValueError("--variant and --weights must be given together")
@@ -100,16 +103,17 @@ def predict(paths, variant=None, weights=None, size=None):
     aside = contextlib.redirect_stdout(sys.stderr)
     with aside:
         classifier = (
-            VariantClassifier(variant, weights, size)
+            VariantClassifier(variant, weights, size, max_pixels)
             if variant
-            else RunClassifier(run)
+            else RunClassifier(run, max_pixels)
         )
     failed = 0
     for image in images:
         try:
             with aside:
                 name, probability = classifier.classify(image)
-            print(f"{image}\t{name}\t{probability:.4f}")
+            line = printable(image), printable(name), f"{probability:.4f}"
+            print("\t".join(line))
         except ValueError as error:
             failed += 1
             complain(f"error: {error}")
@@ -127,7 +131,7 @@ def export(run):
         config["std"],
         input_shape=(size, size, len(config["mean"])),
     )
-    print(f"wrote {run.saved_model}")
+    print(f"wrote {printable(run.saved_model)}")
 
 
 def _open(path):

@@ -13,6 +13,7 @@ from keras_nfnets.data.pipeline import test_batches as test_batches
 from keras_nfnets.data.pipeline import train_batches as train_batches
 from keras_nfnets.data.records import tfrecord as tfrecord
 from keras_nfnets.data.records import write_records as write_records
+from keras_nfnets.data.shards import whole_shards as whole_shards
 from keras_nfnets.data.skipped import SkippedImages as SkippedImages
 from keras_nfnets.data.sources import Source as Source
 from keras_nfnets.data.tfds import tfds as tfds
@@ -33,5 +34,6 @@ __all__ = [
     "tfds",
     "tfrecord",
     "train_batches",
+    "whole_shards",
     "write_records",
 ]

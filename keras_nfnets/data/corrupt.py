@@ -37,6 +37,8 @@ def fill_gaps(batches, source, seed, first, step):
     size = batches.element_spec[0].shape[0]
 
     def name_missing(numbers):
+        if source.broken:  # no image is to blame, and the run stops
+            return
         for before, number in itertools.pairwise(numbers):
             for missing in range(before + step, number, step):
                 _note(source, seed, missing)

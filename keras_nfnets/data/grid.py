@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_nfnets.annotations import FilePath, Tensor
-from keras_nfnets.checks import check_whole
+from keras_nfnets.checks import check_whole, printable
 from keras_nfnets.data.arrays import Dataset
 from keras_nfnets.data.sources import Source
 from keras_nfnets.extras import require
@@ -76,7 +76,7 @@ def draw_grid(
         if pixels.shape[-1] == 1:
             pixels = pixels.repeat(3, axis=-1)
         axes.imshow(pixels)
-        label = _label(shares, source.class_names)
+        label = printable(_label(shares, source.class_names))
         axes.set_title(textwrap.fill(label, 24), fontsize=7)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 
 from keras_nfnets.annotations import Tensor
-from keras_nfnets.checks import check_not_negative
+from keras_nfnets.checks import check_not_negative, check_seed
 from keras_nfnets.data.augmentation import augment_batch
 from keras_nfnets.data.corrupt import fill_gaps
 from keras_nfnets.data.decoding import decode_test, decode_train
 from keras_nfnets.data.order import shuffled_numbers
 from keras_nfnets.data.runtime import tensorflow
+from keras_nfnets.data.shards import (
+    host_count,
+    stop_if_broken,
+    unbroken,
+    whole_epoch,
+)
 from keras_nfnets.data.sources import Source, Streamed
 from keras_nfnets.recipes.recipe import Recipe
 
@@ -68,11 +74,12 @@ def train_batches(
     """
     tf = tensorflow()
     _check_hosts(source.train, recipe.batch_size, host, hosts)
-    check_not_negative(seed=seed, first_step=first_step)
+    check_seed(seed=seed)
+    check_not_negative(first_step=first_step)
     mix = _augmentation(recipe, seed, augment)
     decode, finish = _of_training(source, recipe, seed, mix)
     first = first_step * recipe.batch_size + host
-    records = _train_records(source.train, seed, first, hosts)
+    records = _train_records(source, seed, first, hosts)
     batches = _decoded(records, decode).batch(
         recipe.batch_size // hosts,
         drop_remainder=True,
@@ -80,6 +87,8 @@ def train_batches(
         deterministic=True,
     )
     batches = fill_gaps(batches, source, seed, first, hosts)
+    if isinstance(source.train, Streamed):
+        batches = stop_if_broken(batches, source, endless=True)
     batches = batches.map(lambda batch, is_copy: batch)
     batches = batches.enumerate(first_step).map(
         finish, tf.data.AUTOTUNE, deterministic=True
@@ -157,10 +166,12 @@ def test_batches(
         rows = tf.one_hot(labels, classes)
         return _normalized(images, source), rows, weights
 
-    decoded = _decoded(_test_records(source.test, host, hosts), decode)
+    decoded = _decoded(_test_records(source, host, hosts), decode)
     decoded = decoded.concatenate(_filling(decoded, count, host, hosts))
     batches = decoded.batch(batch_size // hosts, drop_remainder=True)
     batches = fill_gaps(batches, source, None, host, hosts).map(weigh)
+    if isinstance(source.test, Streamed):
+        batches = stop_if_broken(batches, source, endless=False)
     batches = batches.take(filled // batch_size)
     batches = batches.apply(
         tf.data.experimental.assert_cardinality(filled // batch_size)
@@ -171,12 +182,16 @@ def test_batches(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _train_records(part, seed, first, hosts):
+def _train_records(source, seed, first, hosts):
     """Returns numbers of images and what to read, of one host."""
     tf = tensorflow()
+    part = source.train
     numbers = tf.data.Dataset.range(first, tf.int64.max, hosts)
     if not isinstance(part, Streamed):
         return shuffled_numbers(numbers, part.count, seed)
+
+    host = first % hosts
+    count = host_count(part, host, hosts)
 
     @tf.autograph.experimental.do_not_convert
     def epoch_records(epoch):
@@ -184,17 +199,24 @@ def _train_records(part, seed, first, hosts):
         # besides ours, and TensorFlow compares both with zero, which it
         # cannot with a tensor unless the first one is another number.
         tf.random.set_seed(1)
-        return part.records(epoch, seed, first % hosts, hosts)
+        records = part.records(epoch, seed, host, hosts)
+        if count is None:
+            return records
+        return whole_epoch(records, count, source, part.files)
 
-    records = tf.data.Dataset.range(tf.int64.max).flat_map(epoch_records)
+    epochs = unbroken(tf.data.Dataset.range(tf.int64.max), source)
+    records = epochs.flat_map(epoch_records)
     return tf.data.Dataset.zip(numbers, records.skip(first // hosts))
 
 
-def _test_records(part, host, hosts):
+def _test_records(source, host, hosts):
     tf = tensorflow()
+    part = source.test
     numbers = tf.data.Dataset.range(part.count)
     if isinstance(part, Streamed):
-        records = tf.data.Dataset.zip(numbers, part.records(None, 0, 0, 1))
+        records = part.records(None, 0, 0, 1)
+        records = whole_epoch(records, part.count, source, part.files)
+        records = tf.data.Dataset.zip(numbers, records)
     else:
         records = tf.data.Dataset.zip(numbers, numbers)
     return records.shard(hosts, host)

@@ -44,8 +44,8 @@ def decode(content, channels, max_pixels):
 def decode_crop(content, channels, max_pixels, box):
     """Returns a part of the pixels of an image file.
 
-    Of a JPEG file only that part is decoded. Its last column may differ from
-    `decode`'s by 2, where colours are stored at half the resolution.
+    Of a JPEG file only that part is decoded. Where colours are stored at half
+    the resolution, its last column is not smoothed with the column beside it.
 
     Args:
         content: As for `decode`.

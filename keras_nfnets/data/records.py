@@ -1,11 +1,13 @@
 """Files of TFRecords, in a folder that says what they hold."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.data.arrays import check_labels
+from keras_nfnets.data.index import INDEX, read_index
 from keras_nfnets.data.order import epoch_seed, shuffled_records
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Source, Streamed
@@ -13,7 +15,6 @@ from keras_nfnets.files import replacing
 
 # What ImageNet's records have been called from the start.
 ENCODED, LABEL = "image/encoded", "image/class/label"
-INDEX = "dataset.json"
 CYCLE_LENGTH = 16
 
 
@@ -38,44 +39,25 @@ def tfrecord(path: FilePath) -> Source:
     Raises:
         FileNotFoundError: If there is no `dataset.json`.
         ValueError: If it does not say all that, or a part has no files.
+            Batches raise TensorFlow's InvalidArgumentError where an epoch has
+            other than `count` records, see `keras_nfnets.data.whole_shards`.
 
     Example:
 
     >>> source = keras_nfnets.data.open_source("tfrecord:records")
     """
-    root = Path(path)
-    try:
-        index = json.loads((root / INDEX).read_text())
-        names, first = tuple(index["class_names"]), int(index["first_label"])
-        train, test = (
-            _part(root, index[part], first, len(names))
-            for part in ("train", "test")
-        )
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"`data` must be a folder with a {INDEX}. Received: tfrecord:{path}"
-        ) from None
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{root / INDEX} must name class_names, first_label, train and "
-            f"test. Received: {error!r}"
-        ) from None
-    return Source(train, test, names)
+    index = read_index(Path(path))
+    train, test = (
+        _part(part, index.first_label, len(index.class_names))
+        for part in (index.train, index.test)
+    )
+    return Source(train, test, index.class_names)
 
 
-def _files(root, pattern):
-    files = sorted(map(str, root.glob(pattern)))
-    if not files:
-        raise ValueError(
-            f"{root / INDEX} must name files that are there. "
-            f"Received: {pattern!r}"
-        )
-    return files
-
-
-def _part(root, index, first_label, classes):
+def _part(part, first_label, classes):
     tf = tensorflow()
-    files = _files(root, index["files"])
+    # As bytes, since a name need not be UTF-8.
+    files = [os.fsencode(file) for file in part.files]
     features = {
         ENCODED: tf.io.FixedLenFeature((), tf.string),
         LABEL: tf.io.FixedLenFeature((), tf.int64),
@@ -107,7 +89,7 @@ def _part(root, index, first_label, classes):
         with tf.control_dependencies(in_range):
             return content[ENCODED], tf.identity(label)
 
-    return Streamed(int(index["count"]), len(files), records, read)
+    return Streamed(part.count, len(files), records, read, part.files)
 
 
 def write_records(

@@ -34,6 +34,8 @@ class Source:
             number, which for training images counts on over epochs.
         max_pixels: Integer, how many pixels an image file may have. One that
             has more is left out. Defaults to `MAX_PIXELS`.
+        broken: List that is filled while batches are read: what is wrong with
+            the files of records, if an epoch has other than `count`.
 
     Raises:
         ValueError: If there are fewer than two classes, or a part is empty.
@@ -53,6 +55,7 @@ class Source:
         default_factory=dict
     )
     max_pixels: int = MAX_PIXELS
+    broken: list = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         if len(self.class_names) < 2:
@@ -109,9 +112,12 @@ class Streamed:
             files), a seed, a host and the number of hosts: a
             `tf.data.Dataset` of one epoch's undecoded records.
         read: Function of a record, in a graph: raw image and label.
+        files: Tuple of the files' paths, to name those that lack records.
+            Defaults to none.
     """
 
     count: int
     shards: int
     records: Callable[..., Any]
     read: Callable[[Tensor], tuple[Tensor, Tensor]]
+    files: tuple[str, ...] = ()

@@ -144,9 +144,10 @@ def _part(library, builder, split, image, label):
                 skip_prefetch=True,
             ),
         )
+        dataset = dataset.map(lambda record: (record[image], record[label]))
         return shuffled_records(dataset, seed)
 
     def read(record):
-        return record[image], record[label]
+        return record
 
     return Streamed(info.num_examples, info.num_shards, records, read)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_nfnets.checks import (
+    MAX_PIXELS,
     check_not_negative,
     check_positive,
     check_rate,
@@ -281,6 +282,13 @@ class Recipe:
             raise ValueError(
                 f"`train_size` and `test_size` must be at least {MIN_SIZE} "
                 f"pixels. Received: {self.train_size} and {self.test_size}"
+            )
+        largest = max(self.train_size, self.test_size + self.test_margin)
+        if largest**2 > MAX_PIXELS:
+            raise ValueError(
+                "`train_size`, and `test_size` with `test_margin`, must make "
+                f"images of {MAX_PIXELS} pixels at most. "
+                f"Received: {largest} x {largest}"
             )
         if not self.warmup_epochs < self.epochs:
             raise ValueError(

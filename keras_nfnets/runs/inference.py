@@ -5,6 +5,7 @@ import functools
 import keras
 
 from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import MAX_PIXELS, check_whole
 from keras_nfnets.data import normalize, read_image
 from keras_nfnets.models.imagenet import (
     decode_predictions,
@@ -23,6 +24,8 @@ class RunClassifier:
 
     Args:
         run: String or path of the run's folder.
+        max_pixels: Integer, how many pixels an image file may have. Defaults
+            to `None`, what the run was trained with.
 
     Raises:
         FileNotFoundError: If it has no model.
@@ -34,8 +37,11 @@ class RunClassifier:
     ('7', 0.99)
     """
 
-    def __init__(self, run: FilePath) -> None:
+    def __init__(self, run: FilePath, max_pixels: int | None = None) -> None:
+        if max_pixels is not None:
+            check_whole(max_pixels=max_pixels)
         self.config, self.model = Run(run).load()
+        self.max_pixels = max_pixels or self.config["settings"].max_pixels
 
     def classify(self, path: FilePath) -> tuple[str, float]:
         """Returns the most probable class of an image file, and how probable.
@@ -49,7 +55,7 @@ class RunClassifier:
         mean, std = self.config["mean"], self.config["std"]
         recipe = self.config["settings"].recipe
         resized = recipe.test_size + recipe.test_margin
-        image = read_image(path, None, len(mean))
+        image = read_image(path, None, len(mean), self.max_pixels)
         image = resize_and_crop(image, (resized, resized), recipe.test_size)
         images = normalize(keras.ops.convert_to_numpy(image)[None], mean, std)
         (row,) = self.model.predict_on_batch(images)
@@ -66,6 +72,8 @@ class VariantClassifier:
         weights: String, as for `NFNet`.
         size: Integer, side of the crop in pixels. Defaults to `None`, the
             variant's test size.
+        max_pixels: Integer, how many pixels an image file may have. Defaults
+            to `None`, `MAX_PIXELS`.
 
     Raises:
         ValueError: If the file is not of this variant, or has no classifier.
@@ -78,8 +86,15 @@ class VariantClassifier:
     """
 
     def __init__(
-        self, variant: str, weights: FilePath, size: int | None = None
+        self,
+        variant: str,
+        weights: FilePath,
+        size: int | None = None,
+        max_pixels: int | None = None,
     ) -> None:
+        for name, value in dict(size=size, max_pixels=max_pixels).items():
+            if value is not None:
+                check_whole(**{name: value})
         if weights == "imagenet":
             weights = fetch(variant)
         classes = weight_files.classes_in(weights)
@@ -90,6 +105,7 @@ class VariantClassifier:
             )
         self.variant = variant
         self.size = size
+        self.max_pixels = max_pixels or MAX_PIXELS
         self.model = NFNet(variant, weights=weights, classes=classes)
 
     def classify(self, path: FilePath) -> tuple[str, float]:
@@ -104,7 +120,7 @@ class VariantClassifier:
         Raises:
             ValueError: If the file cannot be read.
         """
-        image = read_image(path, None, 3)
+        image = read_image(path, None, 3, self.max_pixels)
         image = evaluation_crop(image, self.variant, self.size)
         image = preprocess_input(image, self.variant)
         (row,) = self.model.predict_on_batch(image[None])

@@ -16,6 +16,7 @@ from keras_nfnets.data import (
     open_source,
     test_batches,
     train_batches,
+    whole_shards,
 )
 from keras_nfnets.extras import require
 from keras_nfnets.models.nfnet import NFNet
@@ -69,7 +70,7 @@ def train(
         run.check_free()
     # First of all: JAX can join other processes only before it has computed.
     with distribution.scope() as devices, _precision(settings.precision):
-        source = open_source(settings.data)
+        source = open_source(settings.data, settings.max_pixels)
         training = _Training(run, settings, source, devices)
         if resume:
             run.check_source(source)
@@ -127,7 +128,8 @@ class _Training:
                 self.devices,
             )
         try:
-            self.fit(model, **state)
+            with whole_shards(self.source):
+                self.fit(model, **state)
         except Exception:
             if is_chief and new:
                 self.run.abandon()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_nfnets import recipes
-from keras_nfnets.checks import check_whole
+from keras_nfnets.checks import MAX_PIXELS, check_seed, check_whole
 from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
 from keras_nfnets.runs.stored import check_known, check_object, rules_of
@@ -25,9 +25,12 @@ class Settings:
         seed: Integer, of the weights, the order of the images, what is random
             about them, and dropout. Which images are held out does not depend
             on it. Defaults to `0`.
+        max_pixels: Integer, how many pixels an image file may have. Defaults
+            to `MAX_PIXELS`, 89,478,485.
 
     Raises:
-        ValueError: If `precision` is unknown or `seed` outside [0, 2**32).
+        ValueError: If `precision` is unknown, `seed` outside [0, 2**32) or
+            `max_pixels` not a positive integer.
 
     Example:
 
@@ -41,6 +44,7 @@ class Settings:
     data: str = "digits"
     precision: str = "float32"
     seed: int = 0
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -48,12 +52,8 @@ class Settings:
                 f"`precision` must be one of {sorted(PRECISIONS)}. "
                 f"Received: precision={self.precision!r}"
             )
-        # What Keras takes.
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(
-                "`seed` must be from 0 to 2**32 - 1. "
-                f"Received: seed={self.seed}"
-            )
+        check_seed(seed=self.seed)
+        check_whole(max_pixels=self.max_pixels)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns nested dictionaries of what JSON can hold."""
@@ -128,5 +128,8 @@ def from_options(**options: Any) -> Settings:
         recipe=dataclasses.replace(recipe, **changes),
         variant=options["variant"] or name,
         recipe_name=name,
-        **{field: options[field] for field in ("data", "precision", "seed")},
+        **{
+            field: options[field]
+            for field in ("data", "precision", "seed", "max_pixels")
+        },
     )

@@ -125,18 +125,35 @@ def test_records_bad_input(tmp_path):
     with pytest.raises(FileNotFoundError, match="with a dataset.json"):
         data.open_source(f"tfrecord:{tmp_path}")
     index = dict(class_names=["a", "b"], first_label=0)
+    good = dict(files="part-*", count=3)
     for content, problem in (
-        ("{", "JSONDecodeError"),
-        (json.dumps(index), "'train'"),
-        ("[]", "TypeError"),
+        ('{"class_na', "must be a whole JSON file"),
+        ("[" * 9**6, "must be a whole JSON file"),
+        ("[]", "must be an object"),
+        (json.dumps(index), "must have the field `train`"),
+        (
+            json.dumps(dict(index, class_names="ab")),
+            "`class_names` must be a l",
+        ),
+        (json.dumps(dict(index, class_names=[1])), "`class_names` must be a l"),
+        (json.dumps(dict(index, first_label="0")), "`first_label` must be an"),
+        (json.dumps(dict(index, train=[])), "`train` must be an object"),
+        (json.dumps(dict(index, train={"count": 3})), "`train.files`"),
+        (
+            json.dumps(dict(index, train=dict(good, count=True))),
+            "`train.count`",
+        ),
+        (json.dumps(dict(index, train=dict(good, count=0))), "`train.count`"),
+        (json.dumps(dict(index, train=dict(good, count=1.5))), "`train.count`"),
+        (json.dumps(dict(index, train=dict(good, files=""))), "`train.files`"),
     ):
         (tmp_path / "dataset.json").write_text(content)
-        with pytest.raises(ValueError, match=f"must name .*{problem}"):
+        with pytest.raises(ValueError, match=f"dataset.json.*{problem}"):
             data.tfrecord(tmp_path)
     part = dict(files="part-*", count=3)
     text = json.dumps(dict(index, train=part, test=part))
     (tmp_path / "dataset.json").write_text(text)
-    with pytest.raises(ValueError, match="files that are there.*'part-"):
+    with pytest.raises(ValueError, match="files.*that are there.*'part-"):
         data.tfrecord(tmp_path)
     with pytest.raises(FileExistsError, match="new or empty"):
         data.write_records(tmp_path, ["a", "b"], [], [])

@@ -64,6 +64,7 @@ def test_every_option_reads_what_it_sets():
         clipping=0.25,
         precision="float16",
         seed=7,
+        max_pixels=10**6,
     )
     assert set(values) == set(OPTIONS)
     settings = from_options(**values)
@@ -74,6 +75,10 @@ def test_every_option_reads_what_it_sets():
     ("options", "message"),
     [
         (dict(recipe="nfnet_f00"), "`name` must be one of .*'nfnet_f0'"),
+        (dict(image_size=10**20), "`image_size` must not be above 2147483647"),
+        (dict(image_size=9999), "must make images of 89478485 pixels at most"),
+        (dict(seed=10**20), "`seed` must be from 0 to"),
+        (dict(max_pixels=0), "`max_pixels` must be a positive integer"),
         (dict(precision="half"), "`precision` must be one of .*'half'"),
         (dict(seed=-1), "`seed` must be from 0 .* Received: seed=-1"),
         (dict(epochs=0), "`epochs` must be a positive integer"),

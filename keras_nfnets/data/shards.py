@@ -1,0 +1,192 @@
+"""Checks that an epoch has all its records, and names shards that lack some."""
+
+import contextlib
+import os
+
+from keras_nfnets.checks import printable
+from keras_nfnets.data.runtime import tensorflow
+
+# A record is its length, the length's checksum, itself and its checksum.
+LENGTH_BYTES, CHECKSUM_BYTES = 8, 4
+# A message names no more shards.
+NAMED = 4
+
+
+def whole_epoch(records, count, source, files):
+    """Passes an epoch's records on, and notes in the source if one is missing.
+
+    The last record is passed on only after the check.
+
+    Args:
+        records: `tf.data.Dataset` of one epoch's undecoded records.
+        count: Integer, how many there must be.
+        source: `Source`, whose `broken` takes the message.
+        files: Paths of the files that the records are in.
+
+    Returns:
+        A `tf.data.Dataset` of the same records.
+    """
+    tf = tensorflow()
+
+    def note(found):
+        if not source.broken:
+            source.broken.append(_message(files, count, int(found)))
+
+    # What a damaged file does not hand out is missing from the count.
+    records = records.ignore_errors()
+    nothing = tf.nest.map_structure(
+        lambda spec: tf.zeros(spec.shape, spec.dtype), records.element_spec
+    )
+    start = (tf.constant(-1, tf.int64), nothing)
+
+    def hold_back(before, element):
+        index, is_end = element[0], element[0] < 0
+        found = tf.where(is_end, before[0], index) + 1
+        wrong = tf.where(is_end, found != count, found > count)
+        noted = tf.cond(
+            wrong,
+            lambda: tf.group(tf.numpy_function(note, [found], [])),
+            tf.no_op,
+        )
+        with tf.control_dependencies([noted]):
+            return element, tf.nest.map_structure(tf.identity, before[1])
+
+    # The end has the number -1.
+    end = tf.data.Dataset.from_tensors(start)
+    numbered = records.enumerate().concatenate(end)
+    return numbered.scan(start, hold_back).skip(1)
+
+
+def unbroken(epochs, source):
+    """Ends a dataset of epochs once the source is known to be broken.
+
+    Epochs of no records would follow each other for ever.
+    """
+    tf = tensorflow()
+    return epochs.take_while(
+        lambda epoch: tf.numpy_function(lambda: not source.broken, [], tf.bool)
+    )
+
+
+def stop_if_broken(batches, source, endless):
+    """Raises TensorFlow's InvalidArgumentError in the place of a batch.
+
+    Args:
+        batches: `tf.data.Dataset`.
+        source: `Source`.
+        endless: Boolean, whether a last batch means that it is broken.
+    """
+    tf = tensorflow()
+
+    def message():
+        return "".join(source.broken[:1]).encode()
+
+    def check(*batch):
+        text = tf.numpy_function(message, [], tf.string)
+        whole = tf.raw_ops.Assert(condition=tf.equal(text, b""), data=[text])
+        with tf.control_dependencies([whole]):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    if endless:
+        nothing = tf.nest.map_structure(
+            lambda spec: tf.zeros(spec.shape, spec.dtype), batches.element_spec
+        )
+        batches = batches.concatenate(tf.data.Dataset.from_tensors(nothing))
+    return batches.map(check)
+
+
+def host_count(part, host, hosts):
+    """Returns how many of a part's records are one host's in an epoch.
+
+    Args:
+        part: `Streamed`.
+        host: Integer.
+        hosts: Integer.
+
+    Returns:
+        An integer, or `None` if the part's files are not known.
+
+    Raises:
+        ValueError: If the files of all hosts have other than `count` records.
+    """
+    if hosts == 1:
+        return part.count
+    if not part.files:
+        return None
+    counts = [count_records(file) for file in part.files]
+    if sum(counts) != part.count:
+        raise ValueError(_message(part.files, part.count, sum(counts)))
+    return sum(counts[host::hosts])
+
+
+@contextlib.contextmanager
+def whole_shards(source):
+    """Raises a ValueError for what TensorFlow raises of a source's shards.
+
+    Args:
+        source: `Source` whose batches are read inside.
+
+    Raises:
+        ValueError: If an epoch of it has too few or too many records. It
+            names the shards that are to blame.
+
+    Example:
+
+    >>> with keras_nfnets.data.whole_shards(source):
+    ...     model.fit(keras_nfnets.data.train_batches(source, recipe))
+    """
+    try:
+        yield
+    except tensorflow().errors.OpError:
+        if source.broken:
+            raise ValueError(source.broken[0]) from None
+        raise
+
+
+def count_records(file):
+    """Counts the records of a file by their lengths, reading nothing else.
+
+    Args:
+        file: Path of a TFRecord file.
+    """
+    size, place, count = os.path.getsize(file), 0, 0
+    with open(file, "rb") as content:
+        while place < size:
+            content.seek(place)
+            length = int.from_bytes(content.read(LENGTH_BYTES), "little")
+            place += LENGTH_BYTES + length + 2 * CHECKSUM_BYTES
+            count += place <= size
+    return count
+
+
+def _message(files, count, found):
+    """Returns what is wrong, after reading all files."""
+    shards = [(file, *_read_through(file)) for file in files]
+    damaged = [shard for shard in shards if shard[2]]
+    # Shards of a data set hold about as many records.
+    extreme = max if found > count else min
+    odd = extreme((shard[1] for shard in shards), default=0)
+    named = damaged or [shard for shard in shards if shard[1] == odd]
+    lines = [
+        f"{printable(file)} ({records} records{problem})"
+        for file, records, problem in named[:NAMED]
+    ]
+    if named[NAMED:]:
+        lines.append(f"{len(named) - NAMED} others")
+    more = "more" if found > count else found
+    return (
+        f"An epoch must have {count} records, as the data set says. "
+        f"Received: {more}; see {', '.join(lines) or 'its files'}"
+    )
+
+
+def _read_through(file):
+    """Returns how many records a file has, and a remark if it is damaged."""
+    tf = tensorflow()
+    count = 0
+    try:
+        for _ in tf.data.TFRecordDataset(os.fsencode(file)):
+            count += 1
+    except tf.errors.OpError:
+        return count, " up to where it is damaged"
+    return count, ""
