@@ -132,7 +132,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.optimizers.Optimizer._trainable_variables",
-        ("training.agc_step",),
+        ("training.agc_layers", "training.agc_step"),
         "units are known by Keras's variables, not by TensorFlow's",
         made_in="keras.optimizers.Optimizer.build",
     ),

@@ -6,7 +6,9 @@ from test_layering import MODULES, parse
 
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 # Longer ones, each with the reason.
-LONG_MODULES = {}
+LONG_MODULES = {
+    "recipes.recipe": "a field, its words and its rule for each setting",
+}
 _ARGUMENTS = "a line for each argument, in the signature and in the body"
 _ONE_GRAPH = "inner functions that share what the outer one computes"
 LONG_FUNCTIONS = {

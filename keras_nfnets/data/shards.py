@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 from keras_nfnets.checks import printable
 from keras_nfnets.data.runtime import tensorflow
+from keras_nfnets.data.sources import Source
 
 # A record is its length, the length's checksum, itself and its checksum.
 LENGTH_BYTES, CHECKSUM_BYTES = 8, 4
@@ -120,7 +122,7 @@ def host_count(part, host, hosts):
 
 
 @contextlib.contextmanager
-def whole_shards(source):
+def whole_shards(source: Source) -> Iterator[None]:
     """Raises a ValueError for what TensorFlow raises of a source's shards.
 
     Args:

@@ -67,7 +67,7 @@ def test_compile_args_take_in_the_fields():
     optimizer = arguments["optimizer"].get_config()
     schedule = optimizer.pop("learning_rate")["config"]
     assert schedule == dict(
-        peak=0.5, warmup_steps=20, total_steps=50, minimum=0.25
+        peak=0.5, warmup_steps=20, total_steps=50, minimum=0.25, start=0.0
     )
     expected = dict(
         momentum=0.8,
