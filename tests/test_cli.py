@@ -139,7 +139,7 @@ def test_tensorboard_finds_what_the_history_has(finished):
 def test_trained_model_clips_all_but_what_the_settings_exclude(finished):
     model = last(finished)
     recipe = finished.read_config()["settings"].recipe
-    agc = model._clipper.agc
+    agc = model.optimizer.agc
     assert agc.clipping == recipe.clipping
     assert agc.exclude == recipe.agc_exclude
     assert int(model.optimizer.iterations) == 2 * 3

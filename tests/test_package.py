@@ -105,12 +105,6 @@ def test_documented_arguments_are_the_real_ones(name):
     assert [d for d in documented if d not in ("name", "kwargs")] == own
 
 
-# Modules whose public names have no annotations yet.
-NOT_YET = {
-    f"keras_nfnets.training.{name}" for name in ("agc", "model", "optimizers")
-}
-
-
 def annotated(value):
     """The functions of a public name that must say what they take."""
     if not inspect.isclass(value):
@@ -145,18 +139,9 @@ def without_annotations(names):
     }
 
 
-@pytest.mark.parametrize(
-    "name", [n for n, v in SURFACE.items() if v.__module__ not in NOT_YET]
-)
+@pytest.mark.parametrize("name", SURFACE)
 def test_public_names_are_annotated(name):
     assert not without_annotations([name])
-
-
-@pytest.mark.parametrize("module", sorted(NOT_YET))
-def test_modules_without_annotations_have_none(module):
-    """A module that has them by now stands in the list no longer."""
-    names = [n for n, v in SURFACE.items() if v.__module__ == module]
-    assert without_annotations(names)
 
 
 def test_annotations_are_for_users():

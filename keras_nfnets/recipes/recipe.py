@@ -247,7 +247,7 @@ class Recipe:
             int(self.epochs * steps_per_epoch),
             self.minimum_learning_rate,
         )
-        ema = {}
+        ema: dict[str, Any] = {}
         if self.ema_decay is not None:
             ema = dict(use_ema=True, ema_momentum=self.ema_decay)
         agc = None

@@ -4,9 +4,12 @@ Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_positive
 from keras_nfnets.training.units import UNITS, units_of_variables
 from keras_nfnets.training.unitwise import clip_units
@@ -75,7 +78,7 @@ class AGC:
     detailed: bool = False
     unit: str = "neuron"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(clipping=self.clipping, epsilon=self.epsilon)
         if self.unit not in UNITS:
             raise ValueError(
@@ -84,7 +87,12 @@ class AGC:
         if isinstance(self.exclude, list):
             object.__setattr__(self, "exclude", tuple(self.exclude))
 
-    def clip(self, gradients, variables, model=None):
+    def clip(
+        self,
+        gradients: Sequence[Tensor | None],
+        variables: Sequence[Tensor],
+        model: keras.Model | None = None,
+    ) -> list[Tensor | None]:
         """Returns clipped gradients, for a training loop of one's own.
 
         Clip what the optimizer is to see: the gradients of the whole batch,
@@ -123,7 +131,12 @@ class AGC:
         units = units_of_variables(known, self.exclude, self.unit, model)
         return self.clip_units(gradients, variables, units)[0]
 
-    def clip_units(self, gradients, variables, units):
+    def clip_units(
+        self,
+        gradients: Sequence[Tensor | None],
+        variables: Sequence[Tensor],
+        units: Sequence[tuple[int, ...] | None],
+    ) -> tuple[list[Tensor | None], Any]:
         """As `clip`, of known units, and returns what it found.
 
         Args:
@@ -148,7 +161,7 @@ class AGC:
         ]
         return kept, found
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = dataclasses.asdict(self)
         if callable(self.exclude):
             config["exclude"] = keras.saving.serialize_keras_object(
@@ -157,7 +170,7 @@ class AGC:
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "AGC":
         if isinstance(config["exclude"], dict):
             config = dict(config)
             config["exclude"] = keras.saving.deserialize_keras_object(
@@ -166,7 +179,13 @@ class AGC:
         return cls(**config)
 
 
-def adaptive_clip(gradients, variables, clipping=0.01, epsilon=1e-3, axes=None):
+def adaptive_clip(
+    gradients: Sequence[Tensor | None],
+    variables: Sequence[Tensor],
+    clipping: float = 0.01,
+    epsilon: float = 1e-3,
+    axes: Sequence[tuple[int, ...]] | None = None,
+) -> list[Tensor | None]:
     """Scales down each unit's gradient that is large for the unit's weights.
 
     A unit with gradient g and weights w keeps g if

@@ -7,7 +7,11 @@ from keras_nfnets.training.agc_rules import Rules, inner_optimizer
 from keras_nfnets.training.agc_step import attach, has_agc
 
 
-def with_agc(optimizer, agc=AGC(), model=None):  # noqa: B008
+def with_agc(
+    optimizer: keras.optimizers.Optimizer | str,
+    agc: AGC = AGC(),  # noqa: B008
+    model: keras.Model | None = None,
+) -> keras.optimizers.Optimizer:
     """Lets an optimizer clip gradients adaptively before each update.
 
     Whatever applies gradients with it then clips them: `fit` of any

@@ -7,6 +7,7 @@ while Keras's own step takes the gradients.
 """
 
 import functools
+from typing import Any
 
 import keras
 
@@ -58,15 +59,23 @@ class AGCModel(keras.Model):
     _agc = None
     _sam = None
     _is_fitting = False
+    train_function: Any  # Keras's
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         if _is_functional(args, kwargs) and not isinstance(self, Functional):
             # Keras would make `AGCModel` itself functional, for good, and
             # break every class that derives from it with a `call`.
-            self.__class__ = _functional_class(type(self))
+            twin: Any = _functional_class
+            self.__class__ = twin(type(self))
         super().__init__(*args, **kwargs)
 
-    def compile(self, *args, agc=AGC(), sam=None, **kwargs):  # noqa: B008
+    def compile(
+        self,
+        *args: Any,
+        agc: AGC | None = AGC(),  # noqa: B008
+        sam: SAM | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures training.
 
         Args:
@@ -100,7 +109,7 @@ class AGCModel(keras.Model):
         self._agc = agc
         _give_agc(self, self.optimizer, agc)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         # On TensorFlow a step that made the variables of the optimizer or of
         # `metrics` would be traced a second time, for as long as the first.
         if self.built and not self.optimizer.built:
@@ -111,7 +120,7 @@ class AGCModel(keras.Model):
             self.train_function = self._reporting(self.train_function)
         self._build_metrics_before("train_function")
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> None:
         super().make_test_function(force)
         self._build_metrics_before("test_function")
 
@@ -142,14 +151,14 @@ class AGCModel(keras.Model):
         own = {n: x for n, x in logs.items() if n in names}
         return {**super()._get_metrics_result_or_logs(others), **own}
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
         self._is_fitting = True
         try:
             return super().fit(*args, **kwargs)
         finally:
             self._is_fitting = False
 
-    def reset_metrics(self):
+    def reset_metrics(self) -> None:
         super().reset_metrics()
         if self._agc:
             self.optimizer.reset_agc_report()
@@ -174,13 +183,13 @@ class AGCModel(keras.Model):
 
         setattr(self, name, build_and_call)
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         if not self._sam:
             return super().train_step(*args)
         with at_ascent(self, self._sam, *args):
             return super().train_step(*args)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if config:
             config["agc"] = keras.saving.serialize_keras_object(self._agc)
@@ -195,7 +204,7 @@ class AGCModel(keras.Model):
             config["jit_compile"] = self._given_jit_compile
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         config = keras.saving.deserialize_keras_object(config)
         self.compile(**config)
         if self.built and self.optimizer is not None:

@@ -2,10 +2,13 @@
 
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_not_negative, check_rate
 from keras_nfnets.training.agc_optimizer import with_agc as with_agc
 
@@ -55,15 +58,15 @@ class SGD(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.1,
-        momentum=0.9,
-        nesterov=True,
-        l2=2e-5,
-        l2_exclude=GAINS_AND_BIASES,
-        ema_warmup=True,
-        name="sgd",
-        **kwargs,
-    ):
+        learning_rate: Any = 0.1,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        l2: float = 2e-5,
+        l2_exclude: Sequence[str] = GAINS_AND_BIASES,
+        ema_warmup: bool = True,
+        name: str = "sgd",
+        **kwargs: Any,
+    ) -> None:
         if kwargs.get("weight_decay") is not None:
             raise ValueError(
                 "`weight_decay` must be None; this optimizer's decay is `l2`. "
@@ -78,7 +81,7 @@ class SGD(keras.optimizers.Optimizer):
         self.l2_exclude = tuple(l2_exclude)
         self.ema_warmup = ema_warmup
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -89,8 +92,11 @@ class SGD(keras.optimizers.Optimizer):
         ]
 
     def add_variable_from_reference(
-        self, reference_variable, name=None, initializer="zeros"
-    ):
+        self,
+        reference_variable: keras.Variable,
+        name: str | None = None,
+        initializer: Any = "zeros",
+    ) -> keras.Variable:
         if name == "average" and self.ema_warmup:
             # The papers' averages start as the initial weights, not as zero.
             def initializer(shape, dtype=None):
@@ -101,7 +107,9 @@ class SGD(keras.optimizers.Optimizer):
             reference_variable, name=name, initializer=initializer
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: Tensor, variable: Tensor, learning_rate: Tensor
+    ) -> None:
         index = self._get_variable_index(variable)
         velocity = self.momentums[index]
         learning_rate = ops.cast(learning_rate, variable.dtype)
@@ -149,7 +157,7 @@ class SGD(keras.optimizers.Optimizer):
             rate = ops.cast(1.0 - decay, variable.dtype)
             average.assign(average + rate * (variable - average))
 
-    def finalize_variable_values(self, var_list):
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         super().finalize_variable_values(var_list)
         if self.use_ema:
             # Keras leaves weights and averages in one buffer on JAX, which
@@ -157,7 +165,7 @@ class SGD(keras.optimizers.Optimizer):
             for average in self._model_variables_moving_average:
                 average.assign(ops.copy(average))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             momentum=self.momentum,
@@ -197,7 +205,14 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     Section 4.1
     """
 
-    def __init__(self, peak, warmup_steps, total_steps, minimum=0.0, start=0.0):
+    def __init__(
+        self,
+        peak: float,
+        warmup_steps: float,
+        total_steps: int,
+        minimum: float = 0.0,
+        start: float = 0.0,
+    ) -> None:
         super().__init__()
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
@@ -211,7 +226,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.minimum = minimum
         self.start = start
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         risen = step / self.warmup_steps if self.warmup_steps else 1.0
         rising = self.start + (self.peak - self.start) * risen
@@ -222,7 +237,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         falling = self.minimum + (self.peak - self.minimum) * cosine
         return ops.where(step <= self.warmup_steps, rising, falling)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dict(
             peak=self.peak,
             warmup_steps=self.warmup_steps,

@@ -17,7 +17,8 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
     takes a handful of operations however many variables there are.
     """
     clipped = [
-        None if g is None else ops.convert_to_tensor(g) for g in gradients
+        None if g is None else _dense(g, v)
+        for g, v in zip(gradients, variables, strict=True)
     ]
     present = [i for i, g in enumerate(clipped) if g is not None]
     if not present:
@@ -49,6 +50,16 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
         same = layouts[i][0] == shapes[i]
         clipped[i] = new if same else ops.reshape(new, shapes[i])
     return clipped, Units(clips, norm, weight, weight > epsilon, counts)
+
+
+def _dense(gradient, variable):
+    """Sums the rows of an embedding's gradient, one for each use of it.
+
+    Keras's operations would square each by itself.
+    """
+    if hasattr(gradient, "dense_shape"):  # of tf.IndexedSlices
+        return ops.reshape(gradient, tuple(variable.shape))
+    return ops.convert_to_tensor(gradient)
 
 
 def unitwise_norm(x, axes=None):

@@ -108,8 +108,11 @@ def test_unknown_variant():
     ("arguments", "message"),
     [
         (dict(size=31), "`size` must be at least 32 pixels. .*size=31"),
-        (dict(size=32, classes=0), "`classes` must be positive. .*classes=0"),
-        (dict(size=32, channels=0), "`channels` must be positive."),
+        (
+            dict(size=32, classes=0),
+            "`classes` must be a positive integer. .*classes=0",
+        ),
+        (dict(size=32, channels=0), "`channels` must be a positive integer."),
     ],
 )
 def test_bad_arguments(arguments, message):

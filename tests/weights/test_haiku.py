@@ -101,6 +101,7 @@ def test_reader_names_nothing_that_runs_a_file():
             elif isinstance(node, ast.Name):
                 names.add(node.id)
     assert {name for name in imported if "keras_nfnets" in name} == {
+        "keras_nfnets.annotations",
         "keras_nfnets.files",
         "keras_nfnets.weights.haiku_arrays",
         "keras_nfnets.weights.pickle_machine",
