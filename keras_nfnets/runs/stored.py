@@ -107,7 +107,7 @@ def are_numbers(value):
 def are_rows(value):
     """Whether a value is a history: the epochs from 1 on, numbers in all."""
     return (
-        is_list_of(lambda row: isinstance(row, dict))(value)
+        is_list_of(_is_object)(value)
         and all(is_number(x) for row in value for x in row.values())
         and [row.get("epoch") for row in value]
         == list(range(1, len(value) + 1))
