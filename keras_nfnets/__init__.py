@@ -48,8 +48,8 @@ def _is_command_line():
     )
 
 
-# Keras has to know every class that a file may hold, so all names come at
-# once. Only the command line waits: it answers `--help` without Keras, which
-# takes seconds to import.
+# Keras has to know every class that a file may hold, so these come at once.
+# Only the command line waits: it answers `--help` without Keras, which takes
+# seconds to import.
 if not (typing.TYPE_CHECKING or _is_command_line()):
-    _load()
+    importlib.import_module("keras_nfnets.registered")

@@ -1,15 +1,11 @@
 """Gathers the public names of the package."""
 
-import keras_nfnets.private_names as private_names
-
-# Before the imports that need them: it says in one sentence what is missing.
-private_names.check()
-
 import keras_nfnets.callbacks as callbacks
 import keras_nfnets.data as data
 import keras_nfnets.export as export
 import keras_nfnets.layers as layers
 import keras_nfnets.recipes as recipes
+import keras_nfnets.registered  # noqa: F401 (checks private names first)
 import keras_nfnets.runs as runs
 import keras_nfnets.surgery as surgery
 import keras_nfnets.weights as weights

@@ -20,6 +20,7 @@ ROOMS = """
     options
     layers
     training
+    registered
     weights
     recipes data callbacks
     models

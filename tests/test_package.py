@@ -212,6 +212,25 @@ def test_file_loads_where_only_the_package_was_imported(tmp_path):
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_classes_that_a_file_may_name_come_with_the_package():
+    """Each module that registers one is there after the import alone."""
+    package = ROOT / "keras_nfnets"
+    registering = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in package.rglob("*.py")
+        if "register_keras_serializable(" in path.read_text()
+    }
+    assert "keras_nfnets.layers.convolution" in registering
+    program = "import sys, keras_nfnets; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert registering <= set(result.stdout.split())
+
+
 def test_import_is_light():
     """What only the command line and the data need is loaded by them."""
     heavy = ("matplotlib", "PIL", "sklearn")
