@@ -116,8 +116,9 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.optimizers.Optimizer._backend_update_step",
-        ("training.agc_step",),
-        "AGC enters before the update on JAX and PyTorch",
+        ("training.agc_step", "training.optimizers"),
+        "AGC enters before the update on JAX and PyTorch; SGD reads the "
+        "learning rate once",
     ),
     PrivateName(
         "keras.optimizers.Optimizer._get_variable_index",

@@ -47,7 +47,8 @@ KNOW_THEIR_BACKEND = {
     "export.saved_model",
     "training.optimizers",
     "layers.remat",
-    "layers.standardization",
+    "layers.tensorflow_cpu",
+    "training.unitwise",
 }
 # And these run inside tf.data, on TensorFlow whatever Keras runs on.
 KNOW_THEIR_BACKEND |= {

@@ -16,7 +16,6 @@ LONG_FUNCTIONS = {
     "data.randaugment:randaugment": _ONE_GRAPH,
     "layers.block:__init__": _ARGUMENTS,
     "layers.head:__init__": _ARGUMENTS,
-    "layers.standardization:_by_batch_norm": _ONE_GRAPH,
 }
 
 

@@ -39,18 +39,18 @@ def device():
     return backend, _target or _device_here(backend)
 
 
-def has_own_kernels():
+def on_tensorflow_cpu():
     """Whether TensorFlow runs its own kernels on a CPU, rather than XLA's."""
     return device() == ("tensorflow", "cpu") and not compiled_by_xla()
 
 
 def has_onednn():
-    """Whether the kernels of `has_own_kernels` are those of oneDNN for x86.
+    """Whether the kernels of `on_tensorflow_cpu` are those of oneDNN for x86.
 
     TensorFlow chooses them by itself on CPUs with AVX-512 VNNI or newer, on
     others where `TF_ENABLE_ONEDNN_OPTS=1` was set before it was imported.
     """
-    return has_own_kernels() and _onednn_here()
+    return on_tensorflow_cpu() and _onednn_here()
 
 
 def compiled_by_xla():

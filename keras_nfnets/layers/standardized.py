@@ -83,15 +83,19 @@ class Standardized:
 
     def standardize(self, kernel: Tensor) -> Tensor:
         """Returns the kernel that the convolution uses, in float32."""
-        kernel = ops.convert_to_tensor(kernel)
-        axes = self.kernel_unit_axes
-        units = [1 if i in axes else n for i, n in enumerate(kernel.shape)]
-        factor = ops.full(units, self.gamma, dtype=kernel.dtype)
+        axes, gain = self.kernel_unit_axes, self.gamma
         if self.use_gain:
-            gain = ops.convert_to_tensor(self.gain)
-            factor = factor * ops.reshape(gain, units)
-        return standardize(
-            kernel, factor, axes, self.epsilon, self.epsilon_rule
+            gain = self._along_units(ops.convert_to_tensor(self.gain), kernel)
+            gain = gain if self.gamma == 1.0 else self.gamma * gain
+        return standardize(kernel, gain, axes, self.epsilon, self.epsilon_rule)
+
+    def _along_units(self, gain, kernel):
+        """Returns the gain in a shape that broadcasts against the kernel."""
+        axes, shape = self.kernel_unit_axes, kernel.shape
+        if axes == tuple(range(len(shape) - 1)):
+            return gain
+        return ops.reshape(
+            gain, [1 if i in axes else n for i, n in enumerate(shape)]
         )
 
     def _cast_kernel(self, kernel):

@@ -107,6 +107,11 @@ class SGD(keras.optimizers.Optimizer):
             reference_variable, name=name, initializer=initializer
         )
 
+    def _backend_update_step(self, gradients, variables, learning_rate):
+        # Read once, not for every variable.
+        rate = ops.copy(learning_rate)
+        super()._backend_update_step(gradients, variables, rate)
+
     def update_step(
         self, gradient: Tensor, variable: Tensor, learning_rate: Tensor
     ) -> None:

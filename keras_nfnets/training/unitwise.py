@@ -1,12 +1,13 @@
 """The arithmetic of adaptive gradient clipping: norms of units, and limits."""
 
+import functools
 import itertools
 import math
 
 import keras
 from keras import ops
 
-from keras_nfnets.layers.device import has_own_kernels
+from keras_nfnets.layers.device import on_tensorflow_cpu
 from keras_nfnets.training.agc_report import Units
 
 
@@ -33,10 +34,8 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
         return x if shape == shapes[i] else ops.reshape(x, shape)
 
     laid = {i: laid_out(clipped[i], i) for i in present}
-    norm, weight = (
-        ops.sqrt(ops.concatenate(_squares(arrays, layouts)))
-        for arrays in (laid, {i: laid_out(variables[i], i) for i in present})
-    )
+    weights = {i: laid_out(variables[i], i) for i in present}
+    norm, weight = (_norms(each, layouts) for each in (laid, weights))
     limit = clipping * ops.maximum(weight, epsilon)
     clips = norm > limit
     factor = ops.where(clips, limit / ops.maximum(norm, 1e-6), 1.0)
@@ -122,22 +121,43 @@ def square_sum(x, axes=None):
     return ops.sum(ops.square(x), axis=axes, keepdims=axes is not None)
 
 
-def _squares(arrays, layouts):
-    """Returns a vector of squared norms for each array.
+def _norms(arrays, layouts):
+    """Returns one vector with the norms of all units.
 
-    Vectors without a reshape where the units stand last: TensorFlow takes
-    long for a graph of many small operations.
+    Without a reshape where the units stand last: TensorFlow takes long for a
+    graph of many small operations.
     """
+    euclidean = _fused_norm() if on_tensorflow_cpu() else _norm
     vectors = []
     for i, array in arrays.items():
         shape, axes = layouts[i]
         if keras.backend.standardize_dtype(array.dtype) != "float64":
             array = ops.cast(array, "float32")
-        keeps = len(axes) == len(shape)
-        square = ops.sum(ops.square(array), axis=axes, keepdims=keeps)
+        norm = euclidean(array, axes, len(axes) == len(shape))
         flat = _has_units_last(shape, axes)
-        vectors.append(square if flat else ops.reshape(square, (-1,)))
-    return vectors
+        vectors.append(norm if flat else ops.reshape(norm, (-1,)))
+    return ops.concatenate(vectors)
+
+
+def _norm(array, axes, keepdims):
+    return ops.sqrt(ops.sum(ops.square(array), axis=axes, keepdims=keepdims))
+
+
+def _fused_norm():
+    """Returns `_norm` in one of TensorFlow's own operations.
+
+    The axes of many kernels are one constant of the graph.
+    """
+    import tensorflow as tf
+
+    constant = functools.cache(functools.partial(tf.constant, dtype="int32"))
+
+    def norm(array, axes, keepdims):
+        return tf.raw_ops.EuclideanNorm(
+            input=array, axis=constant(axes), keep_dims=keepdims
+        )
+
+    return norm
 
 
 def _has_units_last(shape, axes):
@@ -160,6 +180,6 @@ def _layout(shape, axes):
     axes = axes_of_shape(shape) if axes is None else tuple(axes)
     if not len(shape) > 2 or axes != tuple(range(len(shape) - 1)):
         return shape, axes
-    if has_own_kernels():
+    if on_tensorflow_cpu():
         return shape, axes
     return (math.prod(shape[:-1]), shape[-1]), (0,)

@@ -19,13 +19,15 @@ def test_all_ways_of_groups_agree(monkeypatch, strides, groups, width, way):
         pytest.skip("TensorFlow does not compute with oneDNN here")
     x = keras.random.normal((2, 9, 7, groups * width), seed=1)
     layer = WSConv2D(groups * 6, 3, strides, "same", groups=groups)
-    monkeypatch.setattr(convolve, "way_of_groups", lambda dtype: way)
+    monkeypatch.setattr(convolve, "grouped_conv_strategy", lambda dtype: way)
     draw = np.random.default_rng(0).normal(
         size=layer.compute_output_shape(x.shape)
     )
     loss = weighted_sum(draw.astype("float32"))
     fast, d_inputs, d_weights = gradients(layer, to_numpy(x), loss)
-    monkeypatch.setattr(convolve, "way_of_groups", lambda dtype: "keras")
+    monkeypatch.setattr(
+        convolve, "grouped_conv_strategy", lambda dtype: "native"
+    )
     native, expected, d_expected = gradients(layer, to_numpy(x), loss)
     # Sums of up to 360 products, in another order.
     np.testing.assert_allclose(fast, native, atol=1e-5)
@@ -35,15 +37,15 @@ def test_all_ways_of_groups_agree(monkeypatch, strides, groups, width, way):
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch's own kernels are used")
-def test_way_of_groups_on_a_cpu():
+def test_grouped_conv_strategy_on_a_cpu():
     expected = "onednn" if has_onednn() else "split"
-    assert convolve.way_of_groups("float32") == expected
-    assert convolve.way_of_groups("float16") == "split"
+    assert convolve.grouped_conv_strategy("float32") == expected
+    assert convolve.grouped_conv_strategy("float16") == "split"
 
 
 def test_groups_stay_whole_in_a_program_for_another_device():
     with tracing_for("tpu"):
-        assert convolve.way_of_groups("float32") == "keras"
+        assert convolve.grouped_conv_strategy("float32") == "native"
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="only TensorFlow's CPU")
@@ -58,9 +60,9 @@ def test_own_gradients_are_those_of_tensorflow(monkeypatch, kernel_size, size):
     loss = weighted_sum(draw.normal(size=(2, *size, 8)).astype("float32"))
     arguments = layer.kernel_size, (1, 1), "same", (1, 1)
     monkeypatch.setattr(convolve, "has_onednn", lambda: False)
-    assert convolve.has_own_gradient(*arguments)
+    assert convolve.needs_own_gradient(*arguments)
     _, d_inputs, d_weights = gradients(layer, x, loss)
-    monkeypatch.setattr(convolve, "has_own_gradient", lambda *_: False)
+    monkeypatch.setattr(convolve, "needs_own_gradient", lambda *_, **__: False)
     _, expected, d_expected = gradients(layer, x, loss)
     assert_gradients(d_inputs, expected)
     for weight in layer.trainable_variables:
@@ -80,7 +82,7 @@ def test_other_convolutions_keep_the_backend_s_gradients(
     monkeypatch, kernel_size, strides, padding, dilation_rate
 ):
     monkeypatch.setattr(convolve, "has_onednn", lambda: False)
-    assert not convolve.has_own_gradient(
+    assert not convolve.needs_own_gradient(
         kernel_size, strides, padding, dilation_rate
     )
 

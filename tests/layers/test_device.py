@@ -17,7 +17,7 @@ def test_target_stands_in_for_the_device_of_this_machine():
     before = device.device()
     with device.tracing_for("tpu"):
         assert device.device() == (BACKEND, "tpu")
-        assert not device.has_own_kernels()
+        assert not device.on_tensorflow_cpu()
     assert device.device() == before
 
 
@@ -28,13 +28,13 @@ def test_programs_of_xla_get_none_of_tensorflow_s_kernels():
     seen = []
 
     def look(x):
-        seen.append(device.has_own_kernels())
+        seen.append(device.on_tensorflow_cpu())
         return x
 
     for jit_compile in (True, False):
         tf.function(look, jit_compile=jit_compile)(tf.ones(()))
     assert seen == [False, True]
-    assert device.has_own_kernels()
+    assert device.on_tensorflow_cpu()
 
 
 @only_tensorflow

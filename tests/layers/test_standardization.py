@@ -1,11 +1,13 @@
 """The ways to standardize a kernel, against each other and against NumPy."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from helpers import BACKEND, assert_gradients, assert_outputs
 
-from keras_nfnets.layers import standardization
+from keras_nfnets.layers import standardization, tensorflow_cpu
 
 EPSILON = 1e-4
 only_tensorflow = pytest.mark.skipif(
@@ -33,17 +35,32 @@ def by_numpy(kernel, factor, rule):
     return factor * centered / np.sqrt(under[rule])
 
 
+def formula(rule):
+    return functools.partial(
+        standardization._standardize, epsilon=EPSILON, epsilon_rule=rule
+    )
+
+
+def by_formula(kernel, gain, rule):
+    return formula(rule)(kernel, gain, (0,))
+
+
+def by_batch_norm(kernel, gain, rule):
+    return tensorflow_cpu.standardize(
+        kernel, gain, EPSILON, rule, formula(rule)
+    )
+
+
 def all_of(way, kernel, factor, upstream, rule):
     """Returns the result, its gradients, and those of their sum of squares."""
     import tensorflow as tf
 
-    units = standardization.Units((0,), kernel.shape[0], EPSILON, rule)
     arguments = [tf.convert_to_tensor(x) for x in (kernel, factor, upstream)]
     with tf.GradientTape() as outer:
         outer.watch(arguments)
         with tf.GradientTape() as tape:
             tape.watch(arguments)
-            result = way(*arguments[:2], units)
+            result = way(*arguments[:2], rule)
             loss = tf.reduce_sum(result * arguments[2])
         first = tape.gradient(loss, arguments[:2])
         penalty = sum(tf.reduce_sum(tf.square(g)) for g in first)
@@ -58,13 +75,11 @@ def test_batch_norm_s_kernels_do_the_same(rule, compiled):
 
     draw = np.random.default_rng(1)
     kernel = kernel_with_small_units()
-    factor = draw.uniform(0.5, 1.5, (1, 7)).astype("float32")
+    factor = draw.uniform(0.5, 1.5, 7).astype("float32")
     upstream = draw.normal(size=kernel.shape).astype("float32")
     run = tf.function(all_of, jit_compile=False) if compiled else all_of
-    found = run(standardization._by_batch_norm, kernel, factor, upstream, rule)
-    expected = all_of(
-        standardization._in_closed_form, kernel, factor, upstream, rule
-    )
+    found = run(by_batch_norm, kernel, factor, upstream, rule)
+    expected = all_of(by_formula, kernel, factor, upstream, rule)
     assert_outputs(found[0], expected[0])
     for a, b in zip(found[1:], expected[1:], strict=True):
         # Unit by unit, since those under the floor have other magnitudes.
@@ -76,9 +91,9 @@ def test_batch_norm_s_kernels_do_the_same(rule, compiled):
 @pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
 def test_unit_of_one_weight_is_zero(rule):
     kernel = np.full((1, 7), 0.3, "float32")
-    factor, upstream = np.ones((2, 1, 7), "float32")
+    factor, upstream = np.ones(7, "float32"), np.ones((1, 7), "float32")
     result, d_kernel, d_factor, *_ = all_of(
-        standardization._by_batch_norm, kernel, factor, upstream, rule
+        by_batch_norm, kernel, factor, upstream, rule
     )
     assert not np.any(result)
     assert not np.any(d_kernel)
@@ -91,7 +106,7 @@ def test_definition(rule):
     factor = np.linspace(0.5, 1.5, 7, dtype="float32")
     result = standardization.standardize(
         keras.ops.reshape(kernel, (3, 3, 4, 7)),
-        keras.ops.reshape(factor, (1, 1, 1, 7)),
+        keras.ops.convert_to_tensor(factor),
         (0, 1, 2),
         EPSILON,
         rule,
@@ -114,7 +129,7 @@ def test_forward_graph_reads_nothing_that_only_tensorflow_fills(rule):
         return standardization.standardize(kernel, factor, (0,), EPSILON, rule)
 
     graph = forward.get_concrete_function(
-        tf.TensorSpec((36, 7)), tf.TensorSpec((1, 7))
+        tf.TensorSpec((36, 7)), tf.TensorSpec((7,))
     ).graph
     read = {
         tensor.value_index
@@ -130,12 +145,21 @@ def test_forward_graph_reads_nothing_that_only_tensorflow_fills(rule):
 @pytest.mark.parametrize(
     "dtype, axes, expected",
     [
-        ("float32", (0,), "_by_batch_norm"),
-        ("float64", (0,), "_in_closed_form"),
-        ("float32", (1,), "_in_closed_form"),
+        ("float32", (0,), True),
+        ("float64", (0,), False),
+        ("float32", (1,), False),
     ],
 )
-def test_way(dtype, axes, expected):
-    units = standardization.Units(axes, 4, EPSILON, "floor")
+def test_batch_norm_s_kernels_are_for_float32(
+    dtype, axes, expected, monkeypatch
+):
+    asked = []
+    fast = tensorflow_cpu.standardize
+    monkeypatch.setattr(
+        tensorflow_cpu,
+        "standardize",
+        lambda *arguments: asked.append(1) or fast(*arguments),
+    )
     kernel = keras.ops.ones((4, 4), dtype)
-    assert standardization._way(kernel, units).__name__ == expected
+    standardization.standardize(kernel, 1.0, axes, EPSILON, "floor")
+    assert bool(asked) == expected
