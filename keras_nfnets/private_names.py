@@ -64,6 +64,17 @@ PRIVATE_NAMES = (
         made_in="keras.layers.Layer.__init__",
     ),
     PrivateName(
+        "keras.src.backend.common.global_state.get_global_attribute",
+        ("training.compiled",),
+        "a model tells whether Keras makes it of an .h5 file, which has no AGC",
+    ),
+    PrivateName(
+        "keras.Model._compile_config",
+        ("training.model",),
+        "what a model was compiled with is saved as any model can load it",
+        made_in="keras.Model.compile",
+    ),
+    PrivateName(
         "keras.Model._compile_metrics",
         ("training.model",),
         "`metrics` are built before a step is traced, so that it is traced "

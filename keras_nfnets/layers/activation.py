@@ -47,7 +47,8 @@ class VPActivation(keras.layers.Layer):
         self.beta = beta
         self.use_gamma = use_gamma
         self._function = scaled(activation, beta, use_gamma)
-        self.built = True
+        # A subclass may have a `build` of its own, which Keras has to call.
+        self.built = type(self).build is keras.layers.Layer.build
 
     def call(self, inputs: Tensor) -> Tensor:
         return self._function(inputs)

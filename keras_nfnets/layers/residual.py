@@ -53,7 +53,8 @@ class StochasticDepth(keras.layers.Layer):
         self.seed = seed
         if rate > 0:
             self.seed_generator = keras.random.SeedGenerator(seed)
-        self.built = True
+        # A subclass may have a `build` of its own, which Keras has to call.
+        self.built = type(self).build is keras.layers.Layer.build
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.rate == 0:

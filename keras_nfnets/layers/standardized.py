@@ -123,6 +123,15 @@ class Standardized:
 class StandardizedConv(Standardized):
     """The same for what is not transposed and not depthwise."""
 
+    lora_rank: int | None
+
+    def build(self, input_shape: Shape) -> None:
+        # Keras locks a layer when it adds LoRA: not before the gain is there.
+        rank, self.lora_rank = self.lora_rank, None
+        super().build(input_shape)
+        if rank:
+            self.enable_lora(rank, lora_alpha=self.lora_alpha)
+
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return super().convolution_op(inputs, self._cast_kernel(kernel))
 

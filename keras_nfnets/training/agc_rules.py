@@ -33,6 +33,8 @@ class Rules:
         self.sums = True
         # Whether a step came here, or was traced.
         self.used = False
+        # By their class: of the optimizers as they were before, see `plain`.
+        self.copies = {}
         if model is not None and model.built:
             self._find(model.trainable_variables)  # raises now, not in `fit`
 
@@ -61,11 +63,17 @@ class Rules:
         return [axes and tuple(axes) for _, axes in self._saved]
 
     def get_config(self):
-        if self.units is None:
+        units, shapes, model = self.units, self.shapes, self._model
+        if units is None and model is not None and model.built:
+            # Who loads the optimizer may not know the model.
+            variables = model.trainable_variables
+            units = self._find(variables)
+            shapes = [tuple(v.shape) for v in variables]
+        if units is None:
             return self._saved
         return [
             [list(shape), axes and list(axes)]
-            for shape, axes in zip(self.shapes, self.units, strict=True)
+            for shape, axes in zip(shapes, units, strict=True)
         ]
 
 

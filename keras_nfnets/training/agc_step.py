@@ -94,6 +94,7 @@ class AGCOptimizer:
             "optimizer": keras.saving.serialize_keras_object(plain(self)),
             "agc": keras.saving.serialize_keras_object(self.agc),
             "units": inner_optimizer(self).rules.get_config(),
+            "of_model": inner_optimizer(self).rules.of_model,
         }
 
     @classmethod
@@ -102,7 +103,9 @@ class AGCOptimizer:
             keras.saving.deserialize_keras_object(config[name], custom_objects)
             for name in ("optimizer", "agc")
         )
-        return attach(optimizer, Rules(agc, saved=config["units"]))
+        of_model = config.get("of_model", False)
+        rules = Rules(agc, saved=config["units"], of_model=of_model)
+        return attach(optimizer, rules)
 
 
 class _Updates(AGCOptimizer):
@@ -266,7 +269,10 @@ def plain(optimizer):
         return optimizer
     # The bases are what `_derived` made it of.
     cls = type(optimizer).__bases__[1]
-    copy = object.__new__(cls)
+    # It lives as long: Keras takes objects of one id for one shared object.
+    copies = inner_optimizer(optimizer).rules.copies
+    copy = copies.setdefault(cls, object.__new__(cls))
+    vars(copy).clear()
     vars(copy).update(vars(optimizer))
     if inner_optimizer(optimizer) is not optimizer:
         vars(copy)["inner_optimizer"] = plain(optimizer.inner_optimizer)

@@ -6,7 +6,6 @@ optimizer's, whatever `train_step` runs; `ascent` moves the weights for SAM
 while Keras's own step takes the gradients.
 """
 
-import functools
 from typing import Any
 
 import keras
@@ -16,14 +15,18 @@ from keras.src.models.functional import Functional
 
 from keras_nfnets.training.agc import AGC
 from keras_nfnets.training.agc_rules import Rules, inner_optimizer
-from keras_nfnets.training.agc_step import (
-    attach,
-    has_agc,
-    named_report,
-    plain,
-)
+from keras_nfnets.training.agc_step import attach, has_agc, named_report
 from keras_nfnets.training.ascent import at_ascent, check_optimizer
+from keras_nfnets.training.compiled import (
+    CompileConfig,
+    compiles_from_h5,
+    is_from_h5,
+    model_agc,
+)
 from keras_nfnets.training.sam import SAM
+
+# What `compile` takes for `agc` where none is given.
+_PAPER = AGC()
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -61,18 +64,23 @@ class AGCModel(keras.Model):
     _is_fitting = False
     train_function: Any  # Keras's
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is AGCModel and _is_functional(args, kwargs):
+            cls = _FunctionalAGCModel
+        return super().__new__(cls, *args, **kwargs)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if _is_functional(args, kwargs) and not isinstance(self, Functional):
-            # Keras would make `AGCModel` itself functional, for good, and
-            # break every class that derives from it with a `call`.
-            twin: Any = _functional_class
-            self.__class__ = twin(type(self))
+        # The arguments of a `keras.Sequential` mean something else.
+        if not isinstance(self, keras.Sequential):
+            if _is_functional(args, kwargs):
+                _make_functional(type(self))
         super().__init__(*args, **kwargs)
+        self._is_from_h5 = is_from_h5()
 
     def compile(
         self,
         *args: Any,
-        agc: AGC | None = AGC(),  # noqa: B008
+        agc: AGC | None = _PAPER,
         sam: SAM | None = None,
         **kwargs: Any,
     ) -> None:
@@ -101,13 +109,21 @@ class AGCModel(keras.Model):
                 "`sam` must be an instance of keras_nfnets.SAM, or None. "
                 f"Received: sam={sam!r}"
             )
+        if self._is_from_h5 and compiles_from_h5(args, kwargs):
+            # There is no AGC in such a file, see `CompileConfig.config`.
+            agc = None if agc is _PAPER else agc
         super().compile(*args, **kwargs)
         if sam:
             check_optimizer(self.optimizer)
         self._sam = sam
-        self._given_jit_compile = kwargs.get("jit_compile", "auto")
         self._agc = agc
         _give_agc(self, self.optimizer, agc)
+        self._compile_config: Any = CompileConfig(
+            self,
+            self._compile_config.config,
+            kwargs.get("jit_compile", "auto"),
+            sam,
+        )
 
     def make_train_function(self, force: bool = False) -> None:
         # On TensorFlow a step that made the variables of the optimizer or of
@@ -189,23 +205,12 @@ class AGCModel(keras.Model):
         with at_ascent(self, self._sam, *args):
             return super().train_step(*args)
 
-    def get_compile_config(self) -> dict[str, Any]:
-        config = super().get_compile_config()
-        if config:
-            config["agc"] = keras.saving.serialize_keras_object(self._agc)
-            config["sam"] = keras.saving.serialize_keras_object(self._sam)
-            # Keras saves the one that was passed, without what scales the
-            # loss, and then cannot load its state under another policy.
-            config["optimizer"] = keras.saving.serialize_keras_object(
-                plain(self.optimizer) if self._agc else self.optimizer
-            )
-            # Keras saves what "auto" came to on this backend; another one,
-            # where the file is loaded, has to choose for itself.
-            config["jit_compile"] = self._given_jit_compile
-        return config
-
     def compile_from_config(self, config: dict[str, Any]) -> None:
+        if type(self).compile is not AGCModel.compile:
+            super().compile_from_config(config)  # warns
+            return
         config = keras.saving.deserialize_keras_object(config)
+        config.setdefault("agc", model_agc(config["optimizer"]))
         self.compile(**config)
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
@@ -256,15 +261,27 @@ def _is_functional(args, kwargs):
     )
 
 
-@functools.cache
-def _functional_class(cls):
-    """Returns `cls` as a functional model, saved and loaded as `cls`."""
-    twin = type(cls.__name__, (cls, Functional), {"__module__": cls.__module__})
-    package, _, name = keras.saving.get_registered_name(cls).rpartition(">")
-    if package:
-        # A registered name has one class to load, the last one given, and any
-        # number that save under it.
-        register = keras.saving.register_keras_serializable(package, name)
-        register(twin)
-        register(cls)
-    return twin
+class _FunctionalAGCModel(AGCModel, Functional):
+    """An `AGCModel` of inputs and outputs, saved and loaded as `AGCModel`."""
+
+
+_FunctionalAGCModel.__name__ = AGCModel.__name__
+# A registered name has one class to load, the last one given, and any number
+# that save under it.
+for _each in (_FunctionalAGCModel, AGCModel):
+    keras.saving.register_keras_serializable("keras_nfnets")(_each)
+# The name by which an .h5 file says what the whole model is.
+keras.saving.get_custom_objects()[AGCModel.__name__] = AGCModel
+
+
+def _make_functional(cls):
+    """Lets a class derive from the functional `AGCModel` in place of the other.
+
+    As Keras does with a class that derives from `keras.Model`. `AGCModel`
+    itself stays a base class for models with a `call`.
+    """
+    if cls is AGCModel:
+        return _FunctionalAGCModel
+    if issubclass(cls, AGCModel) and not issubclass(cls, Functional):
+        cls.__bases__ = tuple(_make_functional(base) for base in cls.__bases__)
+    return cls

@@ -43,6 +43,11 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
     ends = list(itertools.accumulate(counts.values()))
     parts = ops.split(factor, ends)[:-1]
     for i, part in zip(present, parts, strict=True):
+        if _is_sparse(gradients[i]):
+            unit = axes_of_shape(shapes[i]) if axes[i] is None else axes[i]
+            part = ops.reshape(part, _unit_shape(shapes[i], unit))
+            clipped[i] = _scaled_rows(gradients[i], part)
+            continue
         if not _has_units_last(*layouts[i]):
             part = ops.reshape(part, _unit_shape(*layouts[i]))
         new = laid[i] * ops.cast(part, clipped[i].dtype)
@@ -56,9 +61,21 @@ def _dense(gradient, variable):
 
     Keras's operations would square each by itself.
     """
-    if hasattr(gradient, "dense_shape"):  # of tf.IndexedSlices
+    if _is_sparse(gradient):
         return ops.reshape(gradient, tuple(variable.shape))
     return ops.convert_to_tensor(gradient)
+
+
+def _is_sparse(gradient):
+    return hasattr(gradient, "dense_shape")  # of tf.IndexedSlices
+
+
+def _scaled_rows(gradient, factor):
+    """Returns a sparse gradient times a factor for each row, or for all."""
+    if factor.shape[0] > 1:
+        factor = ops.take(factor, gradient.indices, axis=0)
+    values = gradient.values * ops.cast(factor, gradient.values.dtype)
+    return type(gradient)(values, gradient.indices, gradient.dense_shape)
 
 
 def unitwise_norm(x, axes=None):
