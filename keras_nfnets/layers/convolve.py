@@ -171,8 +171,10 @@ def _conv_with_own_gradient(inputs, kernel):
         return ops.transpose(summed, (1, 2, 0, 3))
 
     def gradient(upstream):
-        turned = kernel if height == width == 1 else ops.flip(kernel, (0, 1))
-        turned = ops.transpose(turned, (0, 1, 3, 2))
+        turned = ops.transpose(kernel, (0, 1, 3, 2))
+        if not height == width == 1:
+            # One by one: Keras 3.10 knows no two axes on TensorFlow.
+            turned = ops.flip(ops.flip(turned, 0), 1)
         inputs_gradient = convolve(upstream, turned, padding="same")
         return inputs_gradient, kernel_gradient(upstream)
 
