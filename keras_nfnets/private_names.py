@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import operator
 
+# The oldest that pyproject.toml allows, Colab's, and the newest.
 TESTED = ("3.10.0", "3.13.2", "3.15.1")
 
 
