@@ -3,6 +3,8 @@
 #   make demo        train, evaluate and export a small network on digits
 #   make test        the tests on TensorFlow, then on JAX
 #   make test-torch  the tests on PyTorch
+#   make test-oldest  a part of them with the oldest Keras, TensorFlow and JAX
+#   make test-colab   a part of them on JAX without TensorFlow, as in Colab
 #   make fuzz        3,000 random corruptions of each kind of weight file
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
@@ -18,11 +20,16 @@ FUZZ_ARGS ?=
 
 # Errors only: where an index lacks a page, pip warns once per package.
 PIP_INSTALL = -m pip install -qq --disable-pip-version-check
+# What may differ between versions: the private names, a network from its first
+# step to its export, SAM and folding.
+VERSION_TESTS = tests/test_private_names.py tests/test_versions.py \
+	tests/training/test_sam.py tests/export/test_folding.py
 PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-tensorflow test-jax test-torch fuzz lint bench
+.PHONY: demo test test-tensorflow test-jax test-torch test-oldest test-colab \
+	fuzz lint bench
 
 demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
@@ -37,6 +44,13 @@ test-jax: .venv/installed
 
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST)
+
+test-oldest: .venv-oldest/installed
+	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) $(VERSION_TESTS)
+	KERAS_BACKEND=jax .venv-oldest/bin/python $(PYTEST) $(VERSION_TESTS)
+
+test-colab: .venv-colab/installed
+	KERAS_BACKEND=jax .venv-colab/bin/python $(PYTEST) $(VERSION_TESTS)
 
 fuzz: .venv/installed
 	PYTHONPATH=tests .venv/bin/python tests/fuzz.py $(FUZZ_ARGS)
@@ -65,6 +79,21 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	$(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python $(PIP_INSTALL) -c constraints-torch.txt \
 		-e '.[data,dev,torch]' $(TENSORFLOW)
+	touch $@
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	@echo "Installing into .venv-oldest: one to three minutes, once"
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python $(PIP_INSTALL) -c constraints-oldest.txt \
+		-e '.[data,dev,jax]' $(TENSORFLOW)
+	touch $@
+
+# Without TensorFlow, also where an extra needs it.
+.venv-colab/installed: pyproject.toml constraints-colab.txt
+	@echo "Installing into .venv-colab: one to three minutes, once"
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python $(PIP_INSTALL) -c constraints-colab.txt \
+		-e '.[data,dev,jax]'
 	touch $@
 
 # The list is complete. Without --no-deps pip would add `tensorflow` to the

@@ -81,6 +81,26 @@ def near_matches(name: str, names: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
+def unknown_name(
+    argument: str, value: Any, rule: str, names: Iterable[str], place: str
+) -> ValueError:
+    """Returns the error for a name that a long table does not have.
+
+    It shows near matches and where the table is, not the table.
+
+    Args:
+        argument: String, what the name was given as.
+        value: The name.
+        rule: String, what it must be.
+        names: Those that there are.
+        place: String, what lists them all.
+    """
+    return ValueError(
+        f"`{argument}` must be {rule}. {near_matches(value, names)}"
+        f"{place} lists all. Received: {argument}={value!r}"
+    )
+
+
 def printable(text: Any) -> str:
     r"""Returns text on one line, as a terminal or a log may show it.
 

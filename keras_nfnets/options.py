@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from keras_nfnets.checks import MAX_PIXELS, near_matches
+from keras_nfnets.checks import MAX_PIXELS, near_matches, unknown_name
 from keras_nfnets.variants.table import VARIANTS
 
 # What `--precision` can name: how Keras calls it. Weights, standardization,
@@ -97,13 +97,12 @@ def check_names(options):
     """
     for name, value in options.items():
         names = OPTIONS[name].names if name in OPTIONS else None
-        if names is not None and value is not None and value not in names:
-            rule = (
-                "a name that `keras-nfnets list` shows"
-                if names is VARIANTS
-                else f"one of {sorted(names)}"
-            )
-            raise ValueError(
-                f"`{name}` must be {rule}. {near_matches(value, names)}"
-                f"Received: {name}={value!r}"
-            )
+        if names is None or value is None or value in names:
+            continue
+        if names is VARIANTS:
+            rule = "the name of a network"
+            raise unknown_name(name, value, rule, names, "`keras-nfnets list`")
+        raise ValueError(
+            f"`{name}` must be one of {sorted(names)}. "
+            f"{near_matches(value, names)}Received: {name}={value!r}"
+        )

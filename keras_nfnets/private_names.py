@@ -8,7 +8,8 @@ import dataclasses
 import inspect
 import operator
 
-TESTED = ("3.15.1",)
+# The oldest that pyproject.toml allows, Colab's, and the newest.
+TESTED = ("3.10.0", "3.13.2", "3.15.1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +111,9 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.KerasTensor._keras_history",
-        ("training.units",),
-        "AGC finds the layers that make the model's outputs",
+        ("export.folding.graph", "training.units"),
+        "AGC finds the layers that make the model's outputs, and folding "
+        "those that are inputs",
         made_in="keras.src.ops.node.Node.__init__",
     ),
     PrivateName(

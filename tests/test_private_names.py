@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import types
 
 import keras
@@ -185,6 +186,7 @@ def test_names_are_there(row):
             pytest.skip("used on another backend only")
         assert row.is_in(keras), f"Keras {keras.__version__}"
     else:
+        pytest.importorskip(row.package, reason="it is not installed")
         # `attrgetter`, as TensorFlow's `__internal__` is loaded lazily.
         path = row.path.rpartition(".")[0]
         if "__" in path:
@@ -193,18 +195,32 @@ def test_names_are_there(row):
             assert hasattr(pkgutil.resolve_name(path), row.name)
 
 
-def test_tested_version_is_the_pinned_one():
-    for name in ("constraints.txt", "constraints-torch.txt"):
-        pins = (ROOT.parent / name).read_text("utf-8")
-        version = re.search(r"^keras==(.*)$", pins, re.M)[1]
-        assert version in private_names.TESTED
+def pins(name):
+    text = (ROOT.parent / f"constraints{name}.txt").read_text("utf-8")
+    return dict(re.findall(r"^(.*)==(.*)$", text, re.M))
+
+
+def test_tested_versions_are_the_pinned_ones():
+    names = "", "-torch", "-oldest", "-colab"
+    assert {pins(name)["keras"] for name in names} == set(private_names.TESTED)
+    assert {"tensorflow", "tensorflow_cpu"}.isdisjoint(pins("-colab"))
+
+
+@pytest.mark.parametrize("package", ["keras", "tensorflow", "jax"])
+def test_declared_versions_are_the_oldest_pinned_ones(package):
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"].values()
+    declared = [*project["project"]["dependencies"], *sum(extras, [])]
+    found = [d for d in declared if re.match(rf"{package}\b(?!-)", d)]
+    oldest = pins("-oldest")[package].removesuffix(".0")
+    assert found and set(found) == {f"{package}>={oldest}"}
 
 
 def test_missing_name_is_one_error(monkeypatch):
     monkeypatch.delattr(keras.layers.Layer, "_flatten_layers")
     rule = (
         rf"Keras {re.escape(keras.__version__)} has no "
-        r"keras\.layers\.Layer\._flatten_layers\. Tested with Keras 3\.15\.1"
+        r"keras\.layers\.Layer\._flatten_layers\. Tested with Keras 3\.10\.0, "
     )
     with pytest.raises(RuntimeError, match=rule):
         private_names.check()

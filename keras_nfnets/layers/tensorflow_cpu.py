@@ -206,6 +206,8 @@ def conv_with_own_gradient(inputs, kernel):
 
     Both gradients are convolutions or matrix products.
     """
+    import tensorflow as tf
+
     convolve = functools.partial(ops.conv, data_format="channels_last")
     height, width = kernel.shape[:2]
 
@@ -225,8 +227,9 @@ def conv_with_own_gradient(inputs, kernel):
         return ops.transpose(summed, (1, 2, 0, 3))
 
     def gradient(upstream):
-        turned = kernel if height == width == 1 else ops.flip(kernel, (0, 1))
-        turned = ops.transpose(turned, (0, 1, 3, 2))
+        turned = ops.transpose(kernel, (0, 1, 3, 2))
+        if not height == width == 1:
+            turned = tf.reverse(turned, (0, 1))
         inputs_gradient = convolve(upstream, turned, padding="same")
         return inputs_gradient, kernel_gradient(upstream)
 

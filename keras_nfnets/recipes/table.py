@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from keras_nfnets.checks import near_matches
+from keras_nfnets.checks import unknown_name
 from keras_nfnets.recipes.recipe import Recipe
 from keras_nfnets.variants.table import VARIANTS
 
@@ -147,7 +147,10 @@ def get(name: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]
-    raise ValueError(
-        f"`name` must be one of {sorted(RECIPES)}. "
-        f"{near_matches(name, RECIPES)}Received: name={name!r}"
+    raise unknown_name(
+        "name",
+        name,
+        "the name of a recipe",
+        RECIPES,
+        "`keras_nfnets.recipes.RECIPES`",
     )

@@ -2,7 +2,7 @@
 
 import math
 
-from keras_nfnets.checks import near_matches
+from keras_nfnets.checks import unknown_name
 from keras_nfnets.variants.table import VARIANTS, Variant
 
 # Stem and stages of every network halve the image five times.
@@ -15,10 +15,12 @@ def resolve_variant(variant: str | Variant) -> tuple[Variant, str]:
         return variant, "nfnet"
     if variant in VARIANTS:
         return VARIANTS[variant], variant
-    raise ValueError(
-        "`variant` must be a Variant or a name that "
-        "`keras_nfnets.list_models()` lists. "
-        f"{near_matches(variant, VARIANTS)}Received: variant={variant!r}"
+    raise unknown_name(
+        "variant",
+        variant,
+        "a Variant or the name of one",
+        VARIANTS,
+        "`keras_nfnets.list_models()`",
     )
 
 

@@ -6,12 +6,16 @@ import os
 import struct
 import zlib
 
+import keras
 import numpy as np
 import pytest
 from helpers import BACKEND
 
 from keras_nfnets import data, recipes
+from keras_nfnets.cli import commands
 from keras_nfnets.data.decoding import decode_test, decode_train
+from keras_nfnets.runs.folder import Run
+from keras_nfnets.runs.settings import from_options
 
 tf = pytest.importorskip("tensorflow")
 image_module = pytest.importorskip("PIL.Image")
@@ -44,7 +48,22 @@ def chunk(kind, content):
     )
 
 
-def png(samples, kind, depth=8, extra=b""):
+# Of interlaced files: the rows and columns of each pass.
+PASSES = [
+    (slice(*rows), slice(*columns))
+    for rows, columns in (
+        ((0, None, 8), (0, None, 8)),
+        ((0, None, 8), (4, None, 8)),
+        ((4, None, 8), (0, None, 4)),
+        ((0, None, 4), (2, None, 4)),
+        ((2, None, 4), (0, None, 2)),
+        ((0, None, 2), (1, None, 2)),
+        ((1, None, 2), (0, None, 1)),
+    )
+]
+
+
+def png(samples, kind, depth=8, extra=b"", interlaced=False):
     """A PNG of whole bytes per sample, or of packed bits."""
     rows = samples.reshape(SIDE, -1)
     if depth == 16:
@@ -53,8 +72,12 @@ def png(samples, kind, depth=8, extra=b""):
         shifts = np.arange(depth)[::-1]
         bits = (rows[..., None] >> shifts) & 1
         rows = np.packbits(bits.reshape(SIDE, -1).astype("uint8"), axis=1)
+    if interlaced:
+        rows = [row for a, b in PASSES for row in samples[a][:, b]]
     content = b"".join(b"\0" + row.astype("uint8").tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, depth, kind, 0, 0, 0)
+    header = struct.pack(
+        ">IIBBBBB", SIDE, SIDE, depth, kind, 0, 0, int(interlaced)
+    )
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -114,6 +137,11 @@ KINDS = {
     ),
     "gamma is passed over": (
         png(BYTES[..., :3], 2, 8, chunk(b"gAMA", struct.pack(">I", 90000))),
+        BYTES[..., :3],
+        0,
+    ),
+    "interlaced": (
+        png(BYTES[..., :3], 2, interlaced=True),
         BYTES[..., :3],
         0,
     ),
@@ -213,6 +241,65 @@ def test_a_random_crop_has_the_pixels_of_the_whole(name, channels):
         # is 14 levels away at most, and blue takes 1.772 of that.
         bound = 7 if "jpeg" in name else 1e-4
         np.testing.assert_allclose(crop, other, atol=bound)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run whose model answers by the mean colours of an image."""
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x))
+    made = Run(tmp_path / "run")
+    made.claim()
+    settings = dataclasses.replace(from_options(), recipe=PLAIN)
+    levels = dict(mean=(90.0, 100.0, 110.0), std=(70.0, 80.0, 90.0))
+    made.write_config(settings, source(3, **levels))
+    model.save(made.model)
+    return made
+
+
+@pytest.mark.parametrize("name", ["grey 16", "rgb 16", "interlaced"])
+def test_the_commands_find_the_same_pixels(
+    name, run, tmp_path, capsys, monkeypatch
+):
+    content, pixels, _ = KINDS[name]
+    pixels = shown_in(pixels, 3).astype("float32")
+    for label in "ab":
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for index in range(3):
+            path = tmp_path / "photos" / label / f"{index}.png"
+            path.write_bytes(content)
+
+    config, model = run.load()
+    (row,) = model.predict_on_batch(
+        data.normalize(pixels[None], config["mean"], config["std"])
+    )
+    commands.predict([run.path, path])
+    label, probability = capsys.readouterr().out.split("\t")[1:]
+    assert label == "ab"[row.argmax()]
+    # Four digits are printed.
+    assert float(probability) == pytest.approx(row.max(), abs=1e-4)
+
+    commands.export(run.path)
+    served = tf.saved_model.load(str(run.saved_model))
+    (answer,) = served.serve(data.read_image(path, None, 3)[None])
+    np.testing.assert_allclose(answer, row, atol=1e-5)
+
+    shown = []
+    monkeypatch.setattr(
+        commands,
+        "draw_grid",
+        lambda batches, own, path: shown.append((next(iter(batches)), own)),
+    )
+    monkeypatch.setattr(
+        commands,
+        "from_options",
+        lambda **_: dataclasses.replace(from_options(), recipe=PLAIN),
+    )
+    commands.data(f"folder:{tmp_path / 'photos'}", "x.png", "", test=True)
+    ((images, *_), own) = shown[0]
+    first = images.numpy()[0] * own.std + own.mean
+    np.testing.assert_allclose(first, pixels, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -258,7 +258,10 @@ def test_preprocessing_centres_imagenets_mean():
     "arguments, message",
     [
         (dict(variant="nfnet_f9"), "Did you mean 'nfnet_f"),
-        (dict(variant="resnet"), "`variant` must be a Variant or a name that"),
+        (
+            dict(variant="resnet"),
+            "`variant` must be a Variant or the name of one",
+        ),
         (dict(variant=3), "Received: variant=3"),
         (dict(input_shape=(31, 64, 3)), "at least 32 pixels"),
         (dict(input_shape=(64, 64)), "`input_shape` must be"),

@@ -115,6 +115,21 @@ def test_bad_image_among_good_ones(predict, tmp_path, photo):
     assert output.startswith(f"{photo}\t") and "text.png: not a PNG" in errors
 
 
+def test_names_are_printed_on_one_line(predict, tmp_path, photo):
+    weight_files.write(model_with_opinions(5), tmp_path / "f.safetensors")
+    good = photo.rename(tmp_path / "a\n\t\x1b[2J\u202e.png")
+    bad = tmp_path / "b\n\x1b[2J.png"
+    bad.write_text("not an image")
+    status, output, errors = predict(
+        "--weights", tmp_path / "f.safetensors", good, bad
+    )
+    assert status == cli.SOME_FAILED
+    assert output.startswith(f"{tmp_path}/a\\n\\t\\x1b[2J\\u202e.png\t")
+    assert output.count("\n") == 1 and output.count("\t") == 2
+    assert f"{tmp_path}/b\\n\\x1b[2J.png: not a PNG" in errors
+    assert errors.count("\n") == 1
+
+
 def test_requests_that_cannot_be_met(predict, tmp_path, photo):
     status, _, errors = predict(photo)
     assert status == cli.BAD_REQUEST and "must be given together" in errors

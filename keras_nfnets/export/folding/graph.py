@@ -141,7 +141,7 @@ class _Graph:
             return self._linear(layer, x)
         args, kwargs = tree.map_structure(self._whole, (args, kwargs))
         if kind is _End:
-            return args[0]
+            return self._end(args[0])
         return self._call_copy(layer, *args, **kwargs)
 
     def _maker(self, layer):
@@ -156,6 +156,13 @@ class _Graph:
             # Holds the tensor, so that no other one gets its id.
             self.wholes[key] = make.whole(x), x.tensor
         return self.wholes[key][0]
+
+    def _end(self, x):
+        # Keras 3.13 makes no model of an input alone.
+        if not isinstance(x._keras_history.operation, keras.layers.InputLayer):
+            return x
+        name = unique("identity", self.taken)
+        return keras.layers.Identity(name=name, dtype=x.dtype)(x)
 
     def _linear(self, layer, x):
         config = layer.get_config()
