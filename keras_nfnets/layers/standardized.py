@@ -83,7 +83,8 @@ class Standardized:
 
     def standardize(self, kernel: Tensor) -> Tensor:
         """Returns the kernel that the convolution uses, in float32."""
-        kernel = ops.convert_to_tensor(kernel)
+        # With LoRA, Keras gives it in the compute dtype.
+        kernel = ops.cast(ops.convert_to_tensor(kernel), self.variable_dtype)
         axes = self.kernel_unit_axes
         units = [1 if i in axes else n for i, n in enumerate(kernel.shape)]
         factor = ops.full(units, self.gamma, dtype=kernel.dtype)
