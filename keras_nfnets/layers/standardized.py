@@ -83,6 +83,8 @@ class Standardized:
 
     def standardize(self, kernel: Tensor) -> Tensor:
         """Returns the kernel that the convolution uses, in float32."""
+        # With LoRA, Keras gives it in the compute dtype.
+        kernel = ops.cast(kernel, self.variable_dtype)
         axes, gain = self.kernel_unit_axes, self.gamma
         if self.use_gain:
             gain = self._along_units(ops.convert_to_tensor(self.gain), kernel)
