@@ -66,7 +66,7 @@ def jax_loss(model, trainable, others, x, y):
     return keras.ops.mean(keras.ops.square(y - outputs)), others
 
 
-def loop(model, optimizer, clip, epochs):
+def loop(model, optimizer, clip, epochs, accumulated=1):
     """Trains by a loop that the library knows nothing of.
 
     Args:
@@ -74,41 +74,58 @@ def loop(model, optimizer, clip, epochs):
         optimizer: Any optimizer.
         clip: Function of gradients and variables, or `None`.
         epochs: Integer.
+        accumulated: Integer, batches whose mean gradient makes an update.
     """
     optimizer.build(model.trainable_variables)
     clip = clip or (lambda gradients, variables: gradients)
     loops = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
     x, y = data()
     batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, len(x), 8)]
-    loops[BACKEND](model, optimizer, clip, batches * epochs)
+    steps = [
+        batches[i : i + accumulated]
+        for i in range(0, len(batches), accumulated)
+    ]
+    loops[BACKEND](model, optimizer, clip, steps * epochs)
 
 
-def _tensorflow(model, optimizer, clip, batches):
+def _mean(gradients):
+    """Of lists of gradients, in the order in which Keras accumulates them."""
+    if len(gradients) == 1:
+        return gradients[0]
+    return [sum(each) / len(gradients) for each in zip(*gradients, strict=True)]
+
+
+def _tensorflow(model, optimizer, clip, steps):
     import tensorflow as tf
 
     @tf.function
-    def step(x, y):
-        with tf.GradientTape() as tape:
-            loss = mean_squared_error(model, x, y)
+    def step(batches):
         variables = model.trainable_variables
-        gradients = clip(tape.gradient(loss, variables), variables)
+        gradients = []
+        for x, y in batches:
+            with tf.GradientTape() as tape:
+                loss = mean_squared_error(model, x, y)
+            gradients.append(tape.gradient(loss, variables))
+        gradients = clip(_mean(gradients), variables)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
-    for x, y in batches:
-        step(tf.constant(x), tf.constant(y))
+    for batches in steps:
+        step([(tf.constant(x), tf.constant(y)) for x, y in batches])
 
 
-def _jax(model, optimizer, clip, batches):
+def _jax(model, optimizer, clip, steps):
     import jax
 
     @jax.jit
-    def step(state, x, y):
+    def step(state, batches):
         trainable, others, optimizer_state = state
-        gradient = jax.grad(
-            lambda t: jax_loss(model, t, others, x, y), has_aux=True
-        )
-        gradients, others = gradient(trainable)
-        gradients = clip(gradients, trainable)
+        gradients = []
+        for x, y in batches:
+            gradient = jax.grad(
+                lambda t, x=x, y=y: jax_loss(model, t, others, x, y)[0]
+            )
+            gradients.append(gradient(trainable))
+        gradients = clip(_mean(gradients), trainable)
         trainable, optimizer_state = optimizer.stateless_apply(
             optimizer_state, gradients, trainable
         )
@@ -120,21 +137,23 @@ def _jax(model, optimizer, clip, batches):
         optimizer.variables,
     )
     state = tuple([v.value for v in each] for each in variables)
-    for x, y in batches:
-        state = step(state, x, y)
+    for batches in steps:
+        state = step(state, batches)
     for variable, value in zip(
         sum(variables, []), sum(map(list, state), []), strict=True
     ):
         variable.assign(value)
 
 
-def _torch(model, optimizer, clip, batches):
+def _torch(model, optimizer, clip, steps):
     variables = model.trainable_variables
-    for x, y in batches:
-        model.zero_grad()
-        mean_squared_error(model, x, y).backward()
-        gradients = clip([v.value.grad for v in variables], variables)
-        optimizer.apply(gradients, variables)
+    for batches in steps:
+        gradients = []
+        for x, y in batches:
+            model.zero_grad()
+            mean_squared_error(model, x, y).backward()
+            gradients.append([v.value.grad.clone() for v in variables])
+        optimizer.apply(clip(_mean(gradients), variables), variables)
 
 
 def step_of_ones_own(cls):

@@ -39,7 +39,7 @@ GATE_SCALE = 2.0
 
 def normalizer_free(
     model: keras.Model,
-    activation: str | None = None,
+    activation: str | None = "relu",
     alpha: float = 0.2,
     input_std: float = 1.0,
     data: Tensor | None = None,
@@ -66,13 +66,21 @@ def normalizer_free(
     The plan needs no data, but for models with activations such as SiLU and
     GELU, which amplify what it is wrong by. It is calibrated there: the
     variances are measured on a batch, with skip gains of one. The report says
-    so.
+    so. It then holds for inputs like those of the batch, and by measurement
+    alone: without it an EfficientNetB0 with its own SiLU, at 32 pixels, had up
+    to 5.2 times the variance that was planned, where networks of ReLU stay
+    between 0.5 and 2 times.
+
+    In training, a skip gain at zero moves by no more than
+    `clipping * epsilon` times the learning rate in a step with AGC, and its
+    branch may stay closed in a short training. `AGC(exclude=["skip_gain"])`
+    lets it open.
 
     Args:
         model: A functional or built sequential `keras.Model`.
         activation: String, a name in `keras_nfnets.activations.GAMMA`, for
-            all activations but gates and outputs. Defaults to `None`, for the
-            model's own.
+            all activations but gates and outputs, or `None` to keep the
+            model's own, such as SiLU. Defaults to `"relu"`.
         alpha: Float, scale of the residual branches. Defaults to `0.2`.
         input_std: Float, standard deviation of what the model is given, in
             its units, such as 64 for pixels from 0 to 255. Defaults to `1.0`.

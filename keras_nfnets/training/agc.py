@@ -96,9 +96,11 @@ class AGC:
         """Returns clipped gradients, for a training loop of one's own.
 
         Clip what the optimizer is to see: the gradients of the whole batch,
-        unscaled, accumulated, and summed over replicas. What an optimizer
-        clips or decays itself comes after. `optimizers.with_agc` has all of
-        this in place.
+        unscaled, accumulated, and summed over replicas. An optimizer with
+        `gradient_accumulation_steps` accumulates after this; add up the
+        gradients of several batches before it. What an optimizer clips or
+        decays itself comes after. `optimizers.with_agc` has all of this in
+        place.
 
         Args:
             gradients: List of tensors, or `None` where there is no gradient.

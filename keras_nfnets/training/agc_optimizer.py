@@ -29,8 +29,8 @@ def with_agc(
     TensorFlow gradients are then summed over replicas before they are looked
     at for overflow. `LossScaleOptimizer(with_agc(optimizer))`, which Keras
     makes by itself under `mixed_float16`, is the same on one replica. On
-    several of TensorFlow's, Keras looks at those of one replica; say
-    `with_agc(LossScaleOptimizer(optimizer))` there.
+    several of TensorFlow's, Keras looks at those of one replica alone, which
+    is refused; say `with_agc(LossScaleOptimizer(optimizer))` there.
 
     Args:
         optimizer: Any `keras.optimizers.Optimizer`, or its name. It is
@@ -47,9 +47,9 @@ def with_agc(
 
     Raises:
         ValueError: If the optimizer has AGC already, `agc` is something else,
-            `exclude` matches nothing, or gradients are accumulated on several
-            replicas of a TensorFlow strategy. The last two may be known only
-            when the optimizer is built.
+            `exclude` matches nothing, or gradients are accumulated or scaled
+            from outside on several replicas of a TensorFlow strategy. All but
+            the first two may be known only when the optimizer is built.
         RuntimeError: If this version of Keras has no place for it.
 
     Example:

@@ -31,6 +31,8 @@ class Rules:
         self._saved = saved
         # Whether the optimizer still has to sum over replicas.
         self.sums = True
+        # Whether a `LossScaleOptimizer` was put around the optimizer.
+        self.scaled_from_outside = False
         # Whether a step came here, or was traced.
         self.used = False
         # By their class: of the optimizers as they were before, see `plain`.
@@ -84,18 +86,28 @@ def inner_optimizer(optimizer):
     return optimizer
 
 
-def check_accumulation(optimizer):
+def check_replicas(optimizer, rules):
     """Raises a ValueError for what TensorFlow cannot do on several replicas."""
-    steps = optimizer.gradient_accumulation_steps
-    if keras.backend.backend() != "tensorflow" or not steps:
+    if keras.backend.backend() != "tensorflow":
         return
     import tensorflow as tf
 
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    if replicas > 1:
+    if replicas == 1:
+        return
+    steps = optimizer.gradient_accumulation_steps
+    if steps:
         raise ValueError(
             "`gradient_accumulation_steps` must be None under a "
             "tf.distribute strategy with several replicas: Keras updates "
             "inside a condition there, where replicas cannot meet. Received: "
             f"{steps} on {replicas} replicas"
+        )
+    if rules.sums and rules.scaled_from_outside:
+        raise ValueError(
+            "`optimizer` must be with_agc(LossScaleOptimizer(optimizer)) under "
+            "a tf.distribute strategy with several replicas: around AGC, "
+            "Keras looks for overflow in the gradients of one replica alone. "
+            f"Received: LossScaleOptimizer(with_agc({optimizer.name!r})) on "
+            f"{replicas} replicas"
         )

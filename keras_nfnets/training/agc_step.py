@@ -14,7 +14,7 @@ from keras import ops
 from keras_nfnets.training import agc_layers, agc_report
 from keras_nfnets.training.agc_rules import (
     Rules,
-    check_accumulation,
+    check_replicas,
     inner_optimizer,
 )
 
@@ -114,7 +114,7 @@ class _Updates(AGCOptimizer):
     def build(self, variables):
         if self.built:
             return
-        check_accumulation(self)
+        check_replicas(self, self.rules)
         self.rules.resolve(variables)
         super().build(variables)
         self.add_agc_report()
@@ -154,6 +154,12 @@ class _Updates(AGCOptimizer):
 
 class _UpdatesOnTensorFlow(_Updates):
     """TensorFlow sums over replicas inside the update, and clips then."""
+
+    def __setattr__(self, name, value):
+        # All that a `LossScaleOptimizer` does to what it is put around.
+        if name == "loss_scale_factor":
+            self.rules.scaled_from_outside = True
+        super().__setattr__(name, value)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         pairs = list(grads_and_vars)
@@ -232,7 +238,7 @@ def attach(optimizer, rules):
         rules.sums = backend != "tensorflow"
         _derive(optimizer, _SCALES_LOSS[backend])
     if inner.built:
-        check_accumulation(inner)
+        check_replicas(inner, rules)
         rules.resolve(inner._trainable_variables)
     inner.rules = rules
     had_report = isinstance(inner, AGCOptimizer)

@@ -61,6 +61,7 @@ class AGCModel(keras.Model):
 
     _agc = None
     _sam = None
+    _sam_used = False
     _is_fitting = False
     train_function: Any  # Keras's
 
@@ -91,7 +92,9 @@ class AGCModel(keras.Model):
             agc: `AGC`, or `None` to train as `keras.Model` does, with the
                 optimizer as it is. Defaults to `AGC()`, the paper's settings.
             sam: `SAM`, for sharpness-aware minimization, or `None`. It needs
-                Keras's own `train_step`. Defaults to `None`.
+                Keras's own `train_step`, or one that returns
+                `super().train_step(...)`; the first step of another one
+                raises a ValueError. Defaults to `None`.
             **kwargs: As for `keras.Model.compile`.
 
         Raises:
@@ -115,7 +118,7 @@ class AGCModel(keras.Model):
         super().compile(*args, **kwargs)
         if sam:
             check_optimizer(self.optimizer)
-        self._sam = sam
+        self._sam, self._sam_used = sam, False
         self._agc = agc
         _give_agc(self, self.optimizer, agc)
         self._compile_config: Any = CompileConfig(
@@ -132,7 +135,8 @@ class AGCModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
         before = self.train_function
         super().make_train_function(force)
-        if self._agc and self.train_function is not before:
+        checked = self._agc or self._sam
+        if checked and self.train_function is not before:
             self.train_function = self._reporting(self.train_function)
         self._build_metrics_before("train_function")
 
@@ -146,7 +150,7 @@ class AGCModel(keras.Model):
         def call(*args):
             result = function(*args)
             _check_used(self)
-            if not self._is_fitting:
+            if not (self._agc and self._is_fitting):
                 return result
             on_jax = isinstance(result, tuple)
             logs, *state = result if on_jax else (result,)
@@ -202,6 +206,7 @@ class AGCModel(keras.Model):
     def train_step(self, *args: Any) -> Any:
         if not self._sam:
             return super().train_step(*args)
+        self._sam_used = True
         with at_ascent(self, self._sam, *args):
             return super().train_step(*args)
 
@@ -241,15 +246,23 @@ def _give_agc(model, optimizer, agc):
 
 
 def _check_used(model):
-    """Raises a ValueError if a step has updated without AGC."""
-    if inner_optimizer(model.optimizer).rules.used:
+    """Raises a ValueError if a step has updated without AGC, or SAM."""
+    if not model.trainable_variables:
         return
-    if model.trainable_variables:
+    name = type(model).__name__
+    if model._agc and not inner_optimizer(model.optimizer).rules.used:
         raise ValueError(
             "`train_step` must update with `self.optimizer`, which clips "
             "gradients. For other optimizers pass `agc=None` to `compile`, and "
             "give each its own AGC by keras_nfnets.optimizers.with_agc. "
-            f"Received: {type(model).__name__}.train_step, which did not"
+            f"Received: {name}.train_step, which did not"
+        )
+    if model._sam and not model._sam_used:
+        raise ValueError(
+            "`train_step` must be that of AGCModel where `compile` got `sam`, "
+            "or call `super().train_step`, which takes both of SAM's "
+            "gradients. Pass `sam=None` to train without it. Received: "
+            f"{name}.train_step, which did not, with {model._sam}"
         )
 
 

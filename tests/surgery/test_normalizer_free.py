@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND, evaluate, to_numpy
+from helpers import evaluate, to_numpy
 from keras import layers
 from sklearn.datasets import load_digits
 
@@ -102,7 +102,7 @@ def test_branch_starts_closed_and_has_the_variance_of_alpha():
 @pytest.mark.parametrize("activation", ["relu", "relu6", "tanh", "silu"])
 def test_signal_is_as_planned(activation):
     model = small_resnet(blocks=3, activation=activation)
-    free, report = surgery.normalizer_free(model)
+    free, report = surgery.normalizer_free(model, activation=None)
     # Luck of the kernels alone; the issue allows 0.5 to 2.
     assert all(0.7 < ratio < 1.4 for ratio in ratios(free, report))
     assert bool(report.calibration) == (activation == "silu")
@@ -126,7 +126,7 @@ def test_activation_without_a_name_gets_its_gamma():
             else type(layer).from_config(layer.get_config())
         ),
     )
-    free, report = surgery.normalizer_free(leaky)
+    free, report = surgery.normalizer_free(leaky, activation=None)
     assert not of_kind(free, VPActivation)
     change = next(r.change for r in report.rows if r.name == "stem_act")
     scale = float(change.partition("(")[2].rstrip(")"))
@@ -138,10 +138,16 @@ def test_activation_without_a_name_gets_its_gamma():
     assert all(0.7 < ratio < 1.4 for ratio in ratios(free, report))
 
 
-def test_another_activation_in_its_place():
-    free, _ = surgery.normalizer_free(small_resnet(), activation="gelu")
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [({}, "relu"), ({"activation": "gelu"}, "gelu")]
+    + [({"activation": None}, "silu")],
+)
+def test_activation_in_the_place_of_the_models(arguments, expected):
+    model = small_resnet(activation="silu", blocks=1)
+    free, _ = surgery.normalizer_free(model, **arguments)
     names = {layer.activation for layer in of_kind(free, VPActivation)}
-    assert names == {"gelu"}
+    assert names == {expected}
 
 
 def test_gates_stay_and_their_product_is_doubled():
@@ -188,11 +194,6 @@ def test_mixed_precision():
         assert layer.dtype_policy.name == "mixed_bfloat16"
 
 
-@pytest.mark.skipif(
-    BACKEND != "tensorflow",
-    reason="on JAX one run of an earlier recipe ended at 0.868 for the "
-    "original's 0.979, for a reason that is not known yet",
-)
 def test_trains_on_digits_as_the_original_does():
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
@@ -201,9 +202,15 @@ def test_trains_on_digits_as_the_original_does():
     model = small_resnet((8, 8, 1), width=24, stem_strides=2)
     free, _ = surgery.normalizer_free(model)
     original = held_out_accuracy(model, images, labels, train, held_out)
+    # Clipped at zero, a skip gain moves by 2e-4 of the learning rate in a
+    # step. In 400 steps it is luck whether it leaves zero: it did not for one
+    # seed of four, which then ended at 0.89.
+    agc = keras_nfnets.AGC(0.2, exclude=["skip_gain"])
     converted = held_out_accuracy(
-        free, images, labels, train, held_out, agc=keras_nfnets.AGC(0.2)
+        free, images, labels, train, held_out, agc=agc
     )
+    gains = [abs(float(to_numpy(v.gain))) for v in of_kind(free, SkipGain)]
+    assert max(gains) > 0.1
     assert original > 0.95
     assert converted > original - 0.01, (original, converted)
 

@@ -37,8 +37,9 @@ def result():
 
 def test_four_replicas_end_at_the_weights_of_one(result):
     # Relative to the largest weight, after 20 steps. Sums of four parts round
-    # otherwise than one sum: 2e-7 was measured.
-    assert result["distance"] < 1e-5
+    # otherwise than one sum: 2e-7 was measured, and 1e-16 in float64 by
+    # test_agc_replicas.py.
+    assert result["distance"] < 1e-6
     alone, together = result["logs"]
     assert alone["agc_clipped"][-1] > 0.1
     for name in alone:

@@ -181,3 +181,70 @@ def test_units_at_the_floor_do_not_count():
         bias.assign(keras.ops.full(bias.shape, value))
         model.compile(keras.optimizers.SGD(0.1), "mse", agc=AGC(1e-4))
         assert fit(model)["agc_clipped"] == [share]
+
+
+def own_step():
+    return dense_model(step_of_ones_own(keras_nfnets.AGCModel))
+
+
+def own_step_on_the_instance():
+    model = dense_model(keras_nfnets.AGCModel)
+    step = step_of_ones_own(object).train_step
+    model.train_step = types.MethodType(step, model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "agc"), [(own_step, SETTINGS), (own_step_on_the_instance, None)]
+)
+def test_step_without_sam_is_refused(make, agc):
+    arguments = dict(optimizer="sgd", loss="mse", agc=agc)
+    # A model of its own each: on JAX a step has given its weights away.
+    model = make()
+    model.compile(**arguments, sam=keras_nfnets.SAM())
+    with pytest.raises(ValueError, match="`train_step` must be that of AGC"):
+        fit(model)
+    model = make()
+    model.compile(**arguments, sam=keras_nfnets.SAM())
+    x, y = data(8)
+    with pytest.raises(ValueError, match="Pass `sam=None` to train without"):
+        model.train_on_batch(x, y)
+    model = make()
+    model.compile(**arguments)
+    assert "loss" in fit(model)
+
+
+class Counting(keras_nfnets.AGCModel):
+    """A step of one's own that calls that of its base."""
+
+    def train_step(self, *args):
+        return super().train_step(*args)
+
+
+def test_step_that_calls_its_base_has_sam():
+    weights = []
+    for cls in (Counting, keras_nfnets.AGCModel):
+        model = compiled(cls, agc=SETTINGS, sam=keras_nfnets.SAM(0.5))
+        fit(model)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class OwnReset(keras_nfnets.AGCModel):
+    """A `reset_metrics` of one's own, with a metric of its own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.resets = 0
+
+    def reset_metrics(self):
+        super().reset_metrics()
+        self.resets += 1
+
+
+def test_reset_metrics_of_ones_own():
+    expected = compiled(keras_nfnets.AGCModel, agc=SETTINGS)
+    model = compiled(OwnReset, agc=SETTINGS)
+    assert fit(model, 2) == fit(expected, 2)
+    assert model.resets == 2
