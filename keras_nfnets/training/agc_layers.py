@@ -1,9 +1,9 @@
-"""Means of what was clipped in each layer, for a callback that asks."""
+"""Reads what an optimizer counted, as a whole and for each layer."""
 
 import numpy as np
 from keras import ops
 
-from keras_nfnets.training.agc_report import add_to_means
+from keras_nfnets.training.agc_report import TOTAL, add_to_means
 from keras_nfnets.training.agc_rules import inner_optimizer
 
 
@@ -132,3 +132,23 @@ def _layers(inner):
 
 def _layer(variable):
     return variable.path.rpartition("/")[0] or variable.path
+
+
+def named_report(optimizer, values):
+    """Returns an optimizer's report as tensors by name.
+
+    Args:
+        optimizer: An optimizer that has AGC.
+        values: List of its variables, or of their values where JAX holds
+            them elsewhere.
+    """
+    inner = inner_optimizer(optimizer)
+    if not inner.built:
+        return {}
+    # The report stands last, inside of what scales the loss too.
+    means = kept(optimizer, values)[-2]
+    # A copy: on PyTorch it would follow the variable, which validation resets.
+    means = ops.unstack(ops.copy(ops.convert_to_tensor(means)))
+    shown = inner.rules.agc.metric
+    named = zip(inner.rules.names, means, strict=True)
+    return {n: m for n, m in named if shown or n != TOTAL}
