@@ -1,4 +1,4 @@
-"""Writing a file or a folder whole, or not at all."""
+"""Writes a file or a folder whole, or not at all."""
 
 import contextlib
 import errno

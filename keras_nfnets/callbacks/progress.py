@@ -1,4 +1,4 @@
-"""Callbacks that say how a training goes."""
+"""Shows the progress of a training."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Layers of normalizer-free networks, from one convolution to a whole block."""
+"""Layers of normalizer-free networks, from one convolution to a block."""
 
 from keras_nfnets.layers.activation import VPActivation as VPActivation
 from keras_nfnets.layers.attention import (

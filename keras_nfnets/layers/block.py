@@ -1,4 +1,4 @@
-"""The residual block."""
+"""Defines the residual block."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What weights start from."""
+"""Defines the initializers of kernels."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""One functional-API loop for every network of the table."""
+"""Builds every network of the table with one functional-API loop."""
 
 from collections.abc import Callable
 

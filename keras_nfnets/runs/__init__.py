@@ -1,4 +1,4 @@
-"""Training as a run: settings, a folder, and what fills it."""
+"""Runs: settings, a folder, and the training that fills it."""
 
 from keras_nfnets.runs.callbacks import Checkpoint as Checkpoint
 from keras_nfnets.runs.callbacks import History as History

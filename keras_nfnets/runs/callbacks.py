@@ -1,4 +1,4 @@
-"""Callbacks that write a run folder while `fit` goes on."""
+"""Writes a run folder while `fit` goes on."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""The folder of a training run: its layout, and writing and reading it.
+"""Lays out the folder of a run, and reads and writes it.
 
 Every file is written under a temporary name and then renamed, so that what has
 its final name is whole.

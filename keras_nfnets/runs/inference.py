@@ -1,4 +1,4 @@
-"""Naming what image files show, with a run's model or a published one."""
+"""Classifies image files with a run's model or a published one."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Training as a run: from settings to a filled run folder."""
+"""Trains by settings, and fills the run folder."""
 
 import contextlib
 import dataclasses

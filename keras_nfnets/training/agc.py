@@ -1,4 +1,4 @@
-"""Adaptive gradient clipping: the settings, and clipping by hand.
+"""Defines the settings of adaptive gradient clipping, and clips by hand.
 
 Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3.
 """

@@ -1,4 +1,4 @@
-"""Reads what an optimizer counted, as a whole and for each layer."""
+"""Keeps means of what was clipped in each layer."""
 
 import numpy as np
 from keras import ops

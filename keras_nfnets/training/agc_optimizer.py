@@ -1,4 +1,4 @@
-"""AGC for any optimizer."""
+"""Gives AGC to any optimizer."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""What a training step says of its clipping: one number, or several."""
+"""Sums up what a training step clipped."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""What an optimizer with AGC clips, which is known when it is built."""
+"""Resolves what an optimizer with AGC clips once it is built."""
 
 import keras
 

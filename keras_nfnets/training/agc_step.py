@@ -1,4 +1,4 @@
-"""Where AGC enters an optimizer, on every backend.
+"""Clips between the sum over replicas and the update, on every backend.
 
 Keras does all of a step but AGC inside the optimizer, in this order: unscale,
 accumulate, sum over replicas, update. The place between the last two has no

@@ -1,4 +1,4 @@
-"""Where SAM enters a step: its gradient is taken at weights that are moved.
+"""Takes SAM's gradient at perturbed weights.
 
 Keras's own `train_step` runs, and everything from the optimizer on (unscaling,
 accumulation, the sum over replicas, AGC, the update, the averages) sees the

@@ -1,4 +1,4 @@
-"""Which devices this machine, or this cluster, trains on."""
+"""Finds the devices to train on, of this machine or a cluster."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""AGC and SAM inside `model.fit`, on every backend.
+"""Defines the model whose `fit` clips, and perturbs for SAM.
 
 The order of a step is fixed: gradients of the scaled loss, unscale,
 accumulate, sum over replicas, AGC, then the optimizer's own update. AGC is the

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization (SAM): the settings and the arithmetic.
+"""Defines the settings and the arithmetic of SAM.
 
 Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412), Section 2.
 """

@@ -1,4 +1,4 @@
-"""The units of AGC in a model: which axes make one, and what is left out."""
+"""Finds the units of AGC in a model, and what is excluded."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The arithmetic of adaptive gradient clipping: norms of units, and limits."""
+"""Computes norms of units, and clips by them."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a network, from its row of the table alone.
+"""Counts parameters and multiply-adds of a network from its row alone.
 
 Nothing is built, so that NFNet-F7 takes no longer than the small one.
 """

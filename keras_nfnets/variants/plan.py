@@ -1,4 +1,4 @@
-"""What a variant comes to, before anything is built."""
+"""Plans the blocks of a variant before anything is built."""
 
 import math
 

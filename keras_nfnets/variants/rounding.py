@@ -1,4 +1,4 @@
-"""How many channels: the roundings of the papers and of timm."""
+"""Rounds numbers of channels as the papers and timm do."""
 
 import math
 
