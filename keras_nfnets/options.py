@@ -23,7 +23,7 @@ class Option:
     Args:
         type: Type of its value.
         help: String.
-        place: String, the field of `Settings`, or of its recipe after a dot.
+        field: String, the field of `Settings`, or of its recipe after a dot.
         default: What it is where it is not given, or `None` where something
             else decides. Defaults to `None`.
         names: Names that it may have, or `None`. Defaults to `None`.
@@ -31,14 +31,14 @@ class Option:
 
     type: type
     help: str
-    place: str
+    field: str
     default: Any = None
     names: Collection[str] | None = None
 
     def read(self, settings):
         """Returns the value that settings have."""
         value = settings
-        for name in self.place.split("."):
+        for name in self.field.split("."):
             value = getattr(value, name)
         return value
 

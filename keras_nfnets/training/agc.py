@@ -11,7 +11,7 @@ import keras
 
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_positive
-from keras_nfnets.training.units import UNITS, units_of_variables
+from keras_nfnets.training.unit_axes import UNITS, units_of_variables
 from keras_nfnets.training.unitwise import clip_units
 from keras_nfnets.training.unitwise import unitwise_norm as unitwise_norm
 
@@ -148,7 +148,7 @@ class AGC:
                 left as it is.
 
         Returns:
-            The gradients, and `agc_report.Units` or `None`.
+            The gradients, and `agc_report.ClipStatistics` or `None`.
         """
         chosen = [
             None if unit is None else gradient

@@ -52,7 +52,7 @@ def record(inner, units, variables):
 
     Args:
         inner: An optimizer that is watched.
-        units: `agc_report.Units`.
+        units: `agc_report.ClipStatistics`.
         variables: List of all variables of the step.
     """
     values, counts = report(
@@ -65,7 +65,7 @@ def report(units, variables, layers, epsilon):
     """Returns what a step found in each layer, and whether each value counts.
 
     Args:
-        units: `agc_report.Units`.
+        units: `agc_report.ClipStatistics`.
         variables: List of all variables of the step.
         layers: List of the layers' paths.
         epsilon: Float, floor under the norm of a layer's weights.
@@ -75,10 +75,12 @@ def report(units, variables, layers, epsilon):
         ratio of gradient to weights, and 1 or 0 for each.
     """
     rows = {layer: row for row, layer in enumerate(layers)}
-    places = [rows[_layer(variables[i])] for i in units.counts]
-    segments = np.repeat(places, list(units.counts.values())).astype("int32")
+    places = [rows[_layer(variables[i])] for i in units.units_per_variable]
+    segments = np.repeat(
+        places, list(units.units_per_variable.values())
+    ).astype("int32")
     columns = [
-        ops.logical_and(units.marks, units.above),
+        ops.logical_and(units.clipped, units.above),
         units.above,
         ops.square(units.gradient_norms),
         ops.square(units.weight_norms),

@@ -3,7 +3,7 @@
 import keras
 
 from keras_nfnets.training import agc_report
-from keras_nfnets.training.units import units_of_variables
+from keras_nfnets.training.unit_axes import units_of_variables
 
 
 class Rules:

@@ -2,7 +2,7 @@
 
 The order of a step is fixed: gradients of the scaled loss, unscale,
 accumulate, sum over replicas, AGC, then the optimizer's own update. AGC is the
-optimizer's, whatever `train_step` runs; `ascent` moves the weights for SAM
+optimizer's, whatever `train_step` runs; `perturbed` moves the weights for SAM
 while Keras's own step takes the gradients.
 """
 
@@ -17,13 +17,13 @@ from keras_nfnets.training.agc import AGC
 from keras_nfnets.training.agc_layers import named_report
 from keras_nfnets.training.agc_optimizer import give_agc
 from keras_nfnets.training.agc_rules import inner_optimizer
-from keras_nfnets.training.ascent import at_ascent, check_optimizer
 from keras_nfnets.training.compiled import (
     CompileConfig,
     compiles_from_h5,
     is_from_h5,
     model_agc,
 )
+from keras_nfnets.training.perturbed import check_optimizer, perturbed_weights
 from keras_nfnets.training.sam import SAM
 
 # What `compile` takes for `agc` where none is given.
@@ -208,7 +208,7 @@ class AGCModel(keras.Model):
         if not self._sam:
             return super().train_step(*args)
         self._sam_used = True
-        with at_ascent(self, self._sam, *args):
+        with perturbed_weights(self, self._sam, *args):
             return super().train_step(*args)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
