@@ -39,9 +39,12 @@ def check(request, run):
 
 
 def named(outputs):
-    """Returns outputs by name: their own in a dictionary, or by number."""
+    """Returns outputs by name: their own in a dictionary, or by number.
+
+    Those of a dictionary come sorted, as Keras flattens it.
+    """
     if isinstance(outputs, dict):
-        return outputs
+        return dict(sorted(outputs.items()))
     flat = tree.flatten(outputs)
     if len(flat) == 1:
         return {"outputs": flat[0]}

@@ -17,11 +17,7 @@ def load(path):
     model = keras.saving.load_model(path, compile=False)
 
     def run(inputs):
-        outputs = model.predict_on_batch(
-            inputs if len(inputs) > 1 else inputs[0]
-        )
-        if isinstance(outputs, dict):
-            return list(outputs.values())
-        return tree.flatten(outputs)
+        inputs = inputs if len(inputs) > 1 else inputs[0]
+        return tree.flatten(model.predict_on_batch(inputs))
 
     return run

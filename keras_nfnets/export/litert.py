@@ -1,6 +1,7 @@
 """The LiteRT format (TensorFlow Lite), by TensorFlow's converter."""
 
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -56,8 +57,10 @@ def convert(model, path, precision="float32", calibrate=None):
         return tree.flatten(model(inputs, training=False))
 
     converter = tensorflow.lite.TFLiteConverter.from_concrete_functions(
-        [serve.get_concrete_function()], model
+        [serve.get_concrete_function()]
     )
+    # The other way does not find the variables of Keras's layers.
+    converter.experimental_lower_to_saved_model = False
     if precision != "float32":
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -70,7 +73,10 @@ def convert(model, path, precision="float32", calibrate=None):
         converter.target_spec.supported_ops = [
             tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8
         ]
-    path.write_bytes(converter.convert())
+    with warnings.catch_warnings():
+        # Of ranges for the inputs: they follow from the images.
+        warnings.simplefilter("ignore", UserWarning)
+        path.write_bytes(converter.convert())
 
 
 def _for_litert(model):
@@ -125,7 +131,10 @@ GELUS = {tanh_gelu: _tanh_gelu, keras.activations.gelu: _erf_gelu}
 
 def load(path):
     """Returns what a file computes in LiteRT, see `Format.load`."""
-    interpreter = _interpreter()(str(path))
+    with warnings.catch_warnings():
+        # Of TensorFlow's interpreter, that there is a package of its own.
+        warnings.simplefilter("ignore", UserWarning)
+        interpreter = _interpreter()(str(path))
     details = interpreter.get_input_details()
 
     def run(inputs):

@@ -65,7 +65,8 @@ class Format:
         write: Function of a `Request`.
         load: Function of a path, that returns a function from a list of
             arrays, one for each input, to a list of arrays, one for each
-            output. Raises ImportError without the runtime.
+            output as Keras flattens them. Raises ImportError without the
+            runtime.
         packages: Tuple of strings, modules that writing needs.
         extra: String, the extra of this library that installs them.
     """

@@ -103,9 +103,7 @@ def load(path):
     model = tensorflow.saved_model.load(str(path))
 
     def run(inputs):
-        outputs = model.serve(*inputs)
-        if isinstance(outputs, dict):
-            return [value.numpy() for value in outputs.values()]
-        return [value.numpy() for value in keras.tree.flatten(outputs)]
+        outputs = keras.tree.flatten(model.serve(*inputs))
+        return [value.numpy() for value in outputs]
 
     return run

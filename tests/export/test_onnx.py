@@ -110,7 +110,7 @@ def test_network_of_ones_own(tmp_path, size):
     export(model, path, "onnx", size=size if size else 45)
     x = images(2, 45, 45, 3)
     actual, expected = run(path, x), model.predict_on_batch(x)
-    assert list(actual) == ["features", "classes"]
+    assert list(actual) == ["classes", "features"]
     for name, value in expected.items():
         assert_same(actual[name], value)
 
