@@ -151,10 +151,7 @@ def _add_data(commands):
 
 def _add_export(commands):
     sub = _add(commands, "export", "write a model for another runtime")
-    sub.add_argument(
-        "run", metavar="RUN", nargs="?", help="folder that train wrote"
-    )
-    _add_variant(sub)
+    _add_model(sub)
     sub.add_argument(
         "--format",
         choices=EXPORTS,
@@ -194,6 +191,13 @@ def _add_export(commands):
 
 def _size(text):
     return text if text == "any" else int(text)
+
+
+def _add_model(sub):
+    sub.add_argument(
+        "run", metavar="RUN", nargs="?", help="folder that train wrote"
+    )
+    _add_variant(sub)
 
 
 def _add_variant(sub):

@@ -146,34 +146,30 @@ def export(
         raise ValueError(
             "either RUN or both of --variant and --weights must be given"
         )
-    if variant is None:
-        run, config, model = _open(run)
-        settings = config["settings"]
-        mean, std = config["mean"], config["std"]
-        side = settings.recipe.test_size
-        path = out or run.path / EXPORTS[format]
-    else:
-        model = VariantClassifier(variant, weights).model
-        settings = from_options(recipe=variant, variant=variant)
-        row = VARIANTS[variant]
-        mean, std, side = row.pixel_mean, row.pixel_std, row.test_size
-        path = out or variant + FORMATS[format].suffix
+    model, settings, mean, std, side = _to_export(run, variant, weights)
     size = side if size is None else size
+    if out is None and variant is None:
+        out = Run(run).path / EXPORTS[format]
+    path = out or variant + FORMATS[format].suffix
     batches = None
     if calibrate is not None:
         batches = _calibration(calibrate, settings, size, max_pixels)
-    write(
-        model,
-        path,
-        format,
-        file_precision,
-        size,
-        batches,
-        overwrite,
-        mean,
-        std,
-    )
+    arguments = format, file_precision, size, batches, overwrite, mean, std
+    write(model, path, *arguments)
     print(f"wrote {printable(path)}")
+
+
+def _to_export(run, variant, weights):
+    """Returns model, settings, mean and std of pixels, and test size."""
+    if variant is None:
+        _, config, model = _open(run)
+        settings = config["settings"]
+        side = settings.recipe.test_size
+        return model, settings, config["mean"], config["std"], side
+    model = VariantClassifier(variant, weights).model
+    settings = from_options(recipe=variant, variant=variant)
+    row = VARIANTS[variant]
+    return model, settings, row.pixel_mean, row.pixel_std, row.test_size
 
 
 def _calibration(name, settings, size, max_pixels):

@@ -43,7 +43,7 @@ def export(
             composed of this library's layers and Keras's own.
         path: String or path of the file to write; of a folder for
             `"saved_model"`. Beside an `.xml` of OpenVINO stands its `.bin`,
-            and beside an ONNX file of over 2 GB one that ends in `.data`.
+            and beside an ONNX file of over 1.5 GB one that ends in `.data`.
         format: String, `"saved_model"`, `"keras"`, `"onnx"`, `"openvino"` or
             `"litert"`. Defaults to `"saved_model"`.
         precision: String, `"float32"`, `"float16"` or `"int8"`. Inputs and

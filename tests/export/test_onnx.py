@@ -192,7 +192,7 @@ def test_models_inside_models_and_layers_called_twice(tmp_path):
     assert_written(tmp_path / "two.onnx", randomize(model), x, 2 * x)
 
 
-def test_weights_above_two_gigabytes_stand_beside(tmp_path, monkeypatch):
+def test_weights_above_the_limit_stand_beside(tmp_path, monkeypatch):
     from keras_nfnets.export.onnx import write
 
     monkeypatch.setattr(write, "MOST_BYTES", 1000)

@@ -22,7 +22,7 @@ from keras_nfnets.export.onnx.graph import (
 from keras_nfnets.export.onnx.walk import Walk, check_known
 
 # Above, weights stand in a file of their own: protobuf ends at 2 GiB.
-MOST_BYTES = 2_000_000_000
+MOST_BYTES = 1_500_000_000
 # Weights in that file start at whole pages, so that they can be mapped.
 PAGE = 4096
 
@@ -33,8 +33,8 @@ def write_onnx(model, path, mean=0.0, std=1.0, dtype="float32"):
     Args:
         model: A functional Keras model; its inputs have the shapes that the
             file is to have.
-        path: Path of the file to write. Weights above 2 GB go to a file beside
-            it, named after it with `.data` at the end.
+        path: Path of the file to write. Weights above 1.5 GB go to a file
+            beside it, named after it with `.data` at the end.
         mean: Float or sequence of floats, taken from each channel of the
             pixels. Defaults to `0.0`.
         std: Float or sequence of floats, divides them. Defaults to `1.0`.
