@@ -27,6 +27,9 @@ def quantize(source, target, batches):
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
+        # Weights of 7 bits. With 8, products overflow on CPUs without VNNI: a
+        # network that had 99.2 % of the digits right then had 89.7 %.
+        reduce_range=True,
     )
 
 
