@@ -14,6 +14,16 @@ PRECISIONS = {
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
+# What `keras-nfnets export` writes: how it is called in a run's folder.
+EXPORTS = {
+    "saved_model": "saved_model",
+    "keras": "folded.keras",
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "litert": "model.tflite",
+}
+# In which of these is written; not every format knows all.
+EXPORT_PRECISIONS = ("float32", "float16", "int8")
 
 
 @dataclasses.dataclass(frozen=True)

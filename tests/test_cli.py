@@ -191,21 +191,16 @@ def test_predict_with_bad_files_only(finished, command, tmp_path):
 
 def test_export_writes_the_best_model(finished, command, patch):
     calls = []
-    patch.setattr(
-        commands,
-        "export_saved_model",
-        lambda *args, **kwargs: calls.append((*args, kwargs)),
-    )
+    patch.setattr(commands, "write", lambda *args: calls.append(args))
     status, output, _ = command("export", finished.path)
-    ((model, path, mean, std, others),) = calls
+    ((model, path, *others),) = calls
     assert status == 0 and str(finished.saved_model) in output
+    assert path == finished.saved_model
     config = finished.read_config()
-    assert (path, mean, std) == (
-        finished.saved_model,
-        config["mean"],
-        config["std"],
-    )
-    assert others == dict(input_shape=(32, 32, 1))
+    assert others == [
+        *("saved_model", "float32", 32, None, False),
+        *(config["mean"], config["std"]),
+    ]
     for ours, theirs in zip(
         model.get_weights(), weights(finished.model), strict=True
     ):

@@ -10,7 +10,12 @@ from keras_nfnets.cli.status import BAD_REQUEST as BAD_REQUEST
 from keras_nfnets.cli.status import INTERRUPTED as INTERRUPTED
 from keras_nfnets.cli.status import SOME_FAILED as SOME_FAILED
 from keras_nfnets.cli.status import TERMINATED as TERMINATED
-from keras_nfnets.options import OPTIONS, check_names
+from keras_nfnets.options import (
+    EXPORT_PRECISIONS,
+    EXPORTS,
+    OPTIONS,
+    check_names,
+)
 
 # The modules of the commands; those of tables need neither Keras nor a backend.
 COMMANDS, TABLES = "keras_nfnets.cli.commands", "keras_nfnets.cli.tables"
@@ -67,12 +72,11 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
     _add_data(commands)
-    for name, text in (
-        ("evaluate", "measure a run's model on the held-out images"),
-        ("export", "write a run's model as a SavedModel"),
-    ):
-        sub = _add(commands, name, text)
-        sub.add_argument("run", metavar="RUN", help="folder that train wrote")
+    sub = _add(
+        commands, "evaluate", "measure a run's model on the held-out images"
+    )
+    sub.add_argument("run", metavar="RUN", help="folder that train wrote")
+    _add_export(commands)
     _add_predict(commands)
     _add_list(commands)
     _add_summary(commands)
@@ -145,6 +149,67 @@ def _add_data(commands):
     _add_max_pixels(sub)
 
 
+def _add_export(commands):
+    sub = _add(commands, "export", "write a model for another runtime")
+    _add_model(sub)
+    sub.add_argument(
+        "--format",
+        choices=EXPORTS,
+        default="saved_model",
+        help="(saved_model)",
+    )
+    sub.add_argument(
+        "--precision",
+        # Not that of training, which has other names.
+        dest="file_precision",
+        choices=EXPORT_PRECISIONS,
+        default="float32",
+        help="of what is written (float32)",
+    )
+    sub.add_argument(
+        "--size",
+        type=_size,
+        metavar="PIXELS|any",
+        help="side of the images that it takes (default: the test size)",
+    )
+    sub.add_argument(
+        "--calibrate",
+        metavar="SOURCE",
+        help="for int8, whose held-out images are looked at: "
+        + OPTIONS["data"].help,
+    )
+    sub.add_argument(
+        "--out",
+        metavar="PATH",
+        help="what to write (default: in RUN; VARIANT with its suffix)",
+    )
+    sub.add_argument(
+        "--overwrite", action="store_true", help="replace what is at PATH"
+    )
+    _add_max_pixels(sub)
+
+
+def _size(text):
+    return text if text == "any" else int(text)
+
+
+def _add_model(sub):
+    sub.add_argument(
+        "run", metavar="RUN", nargs="?", help="folder that train wrote"
+    )
+    _add_variant(sub)
+
+
+def _add_variant(sub):
+    sub.add_argument("--variant", help="such as nfnet_f0, in place of RUN")
+    sub.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="its weights: .weights.h5, .keras, .npz, .safetensors, or "
+        "imagenet for the published ones",
+    )
+
+
 def _add_predict(commands):
     sub = _add(
         commands,
@@ -162,13 +227,7 @@ def _add_predict(commands):
         nargs="+",
         help="PNG or JPEG files, after the folder that train wrote",
     )
-    sub.add_argument("--variant", help="such as nfnet_f0, in place of RUN")
-    sub.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="its weights: .weights.h5, .keras, .npz, .safetensors, or "
-        "imagenet for the published ones",
-    )
+    _add_variant(sub)
     sub.add_argument(
         "--size",
         type=int,

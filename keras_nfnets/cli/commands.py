@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,13 +19,19 @@ from keras_nfnets.data import (
     train_batches,
     whole_shards,
 )
-from keras_nfnets.export import export_saved_model
+from keras_nfnets.export import export as write
+from keras_nfnets.export.formats import FORMATS
+from keras_nfnets.options import EXPORTS
 from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
 from keras_nfnets.runs.checkpoints import Terminated
 from keras_nfnets.runs.report import print_result
 from keras_nfnets.runs.settings import from_options
+from keras_nfnets.variants.table import VARIANTS
 
 private_names.check()
+
+# Up to so many images set the ranges of an int8 file.
+CALIBRATION_BATCH, CALIBRATION_BATCHES = 8, 32
 
 
 def train(out, overwrite=False, resume=False, **options):
@@ -120,18 +127,61 @@ def predict(paths, variant=None, weights=None, size=None, max_pixels=None):
     return SOME_FAILED if failed else 0
 
 
-def export(run):
-    """Writes a run's model as a SavedModel."""
-    run, config, model = _open(run)
-    size = config["settings"].recipe.test_size
-    export_saved_model(
-        model,
-        run.saved_model,
-        config["mean"],
-        config["std"],
-        input_shape=(size, size, len(config["mean"])),
-    )
-    print(f"wrote {printable(run.saved_model)}")
+def export(
+    run=None,
+    variant=None,
+    weights=None,
+    format="saved_model",
+    file_precision="float32",
+    size=None,
+    calibrate=None,
+    out=None,
+    overwrite=False,
+    max_pixels=None,
+):
+    """Writes the model of a run, or a variant with weights, as a file."""
+    if (run is None) == (variant is None) or (variant is None) != (
+        weights is None
+    ):
+        raise ValueError(
+            "either RUN or both of --variant and --weights must be given"
+        )
+    model, settings, mean, std, side = _to_export(run, variant, weights)
+    size = side if size is None else size
+    if out is None and variant is None:
+        out = Run(run).path / EXPORTS[format]
+    path = out or variant + FORMATS[format].suffix
+    batches = None
+    if calibrate is not None:
+        batches = _calibration(calibrate, settings, size, max_pixels)
+    arguments = format, file_precision, size, batches, overwrite, mean, std
+    write(model, path, *arguments)
+    print(f"wrote {printable(path)}")
+
+
+def _to_export(run, variant, weights):
+    """Returns model, settings, mean and std of pixels, and test size."""
+    if variant is None:
+        _, config, model = _open(run)
+        settings = config["settings"]
+        side = settings.recipe.test_size
+        return model, settings, config["mean"], config["std"], side
+    model = VariantClassifier(variant, weights).model
+    settings = from_options(recipe=variant, variant=variant)
+    row = VARIANTS[variant]
+    return model, settings, row.pixel_mean, row.pixel_std, row.test_size
+
+
+def _calibration(name, settings, size, max_pixels):
+    """Returns batches of pixels of a source's held-out images."""
+    source = open_source(name, max_pixels or settings.max_pixels)
+    recipe = replace(settings.recipe, batch_size=CALIBRATION_BATCH)
+    if size != "any":
+        recipe = replace(recipe, test_size=size)
+    return [
+        np.asarray(batch) * np.float32(source.std) + np.float32(source.mean)
+        for batch, *_ in test_batches(source, recipe).take(CALIBRATION_BATCHES)
+    ]
 
 
 def _open(path):

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_nfnets.annotations import FilePath, Shape
 from keras_nfnets.export import folding
+from keras_nfnets.export.tensorflow_process import in_tensorflow
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
@@ -77,3 +78,32 @@ def export_saved_model(
     )
     with replacing(path) as temporary:
         serving.export(str(temporary), "tf_saved_model", verbose=False)
+
+
+def write(request):
+    """Writes a SavedModel, see `Format.write`."""
+    if keras.backend.backend() in ("tensorflow", "jax"):
+        export_saved_model(
+            request.model, request.path, request.mean, request.std
+        )
+        return
+    folded = folding.fold(request.model)
+    folded = request.with_normalization(folded)
+    in_tensorflow("saved_model", folded, request)
+
+
+def convert(model, path, precision="float32", calibrate=None):
+    """Writes a folded model, in a process whose backend is TensorFlow."""
+    export_saved_model(model, path, fold=False)
+
+
+def load(path):
+    """Returns what a SavedModel computes, see `Format.load`."""
+    tensorflow = require("tensorflow", extra="tensorflow")
+    model = tensorflow.saved_model.load(str(path))
+
+    def run(inputs):
+        outputs = keras.tree.flatten(model.serve(*inputs))
+        return [value.numpy() for value in outputs]
+
+    return run
