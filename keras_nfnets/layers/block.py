@@ -227,7 +227,7 @@ class NFBlock(Composite):
         return self.drop(branch, training=training) + shortcut
 
     def branch_and_shortcut(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the branch, multiplied once by all factors, and the shortcut."""
+        """Returns the branch, scaled at once, and what it is added to."""
         activated = self.act_in(inputs)
         x, scale = self._branch(activated)
         scale = scale * self.alpha
