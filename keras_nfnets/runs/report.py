@@ -62,8 +62,11 @@ def print_result(run, seconds):
     table.add_row(run.config.name, "settings, data and versions")
     table.add_section()
     table.add_row("time", duration(seconds))
-    rate = statistics.median(row["images_per_second"] for row in rows)
-    table.add_row("speed", f"{rate:,.0f} images per second")
+    speed = "images_per_second"
+    rates = [row[speed] for row in rows if speed in row]
+    if rates:
+        rate = statistics.median(rates)
+        table.add_row("speed", f"{rate:,.0f} images per second")
     memory = peak_memory()
     if memory is not None:
         table.add_row("peak memory", f"{memory / 1e9:.2f} GB of this machine's")

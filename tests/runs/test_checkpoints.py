@@ -58,7 +58,10 @@ own_generator = pytest.mark.skipif(
 @own_generator
 def test_all_that_training_goes_on_from_comes_back(checkpoints, model):
     fit(model)
-    rows = [dict(epoch=1, loss=0.1), dict(epoch=2, loss=1e-30)]
+    rows = [
+        dict(epoch=1, val_accuracy=0.1, images_per_second=5),
+        dict(epoch=2, val_accuracy=1e-30, images_per_second=7),
+    ]
     checkpoints.save(model, step=7, history=rows)
     loaded, state = checkpoints.load()
     assert (state["step"], state["history"]) == (7, rows)

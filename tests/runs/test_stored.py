@@ -13,7 +13,10 @@ SOURCE = SimpleNamespace(
     class_names=("a", "b"), mean=(1.5,), std=(2.0,), train_count=4, test_count=3
 )
 REMOVED = object()
-TABLE = "epoch,loss,val_accuracy\r\n1,2.5,0.25\r\n2,1.5,0.5\r\n"
+TABLE = (
+    "epoch,loss,val_accuracy,images_per_second\r\n"
+    "1,2.5,0.25,90\r\n2,1.5,0.5,100\r\n"
+)
 
 
 @pytest.fixture
@@ -114,22 +117,23 @@ def test_what_is_no_object_at_all(run, content):
 def test_history_is_read(run):
     run.history.write_bytes(TABLE.encode())
     assert run.read_history() == [
-        dict(epoch=1, loss=2.5, val_accuracy=0.25),
-        dict(epoch=2, loss=1.5, val_accuracy=0.5),
+        dict(epoch=1, loss=2.5, val_accuracy=0.25, images_per_second=90),
+        dict(epoch=2, loss=1.5, val_accuracy=0.5, images_per_second=100),
     ]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        (TABLE, "", "must begin with a line of columns, `epoch` among"),
-        ("epoch", "time", "must begin with a line of columns, `epoch` among"),
+        (TABLE, "", "must begin with a line of columns, .*among"),
+        ("val_accuracy", "accuracy", "must begin with a line of columns"),
+        ("epoch", "time", "must begin with a line of columns, .*among"),
         ("2.5", "two", "`loss` in line 2 of history.csv must be a number"),
         ("2.5", "", "`loss` in line 2 of history.csv must be a number"),
-        ("1,2.5", "1", "line 2 of history.csv must have 3 values"),
-        ("0.25", "0.25,7", "line 2 of history.csv must have 3 values. Rec.* 4"),
-        ("0.5\r\n", "0.", "line 3 of history.csv must have an end"),
-        ("\r\n2,1.5,0.5\r\n", "", "line 2 of history.csv must have an end"),
+        ("1,2.5", "1", "line 2 of history.csv must have 4 values"),
+        ("0.25", "0.25,7", "line 2 of history.csv must have 4 values. Rec.* 5"),
+        (",100\r\n", ",10", "line 3 of history.csv must have an end"),
+        ("\r\n2,1.5,0.5,100\r\n", "", "line 2 of history.csv must have an end"),
         ("2,1.5", "3,1.5", "`epoch` in line 3 of history.csv must be 2"),
         ("2,1.5", "nan,1.5", "`epoch` in line 3 of history.csv must be 2"),
         ("2,1.5", "\0,1.5", "history.csv"),

@@ -4,7 +4,7 @@ import pytest
 from helpers import BACKEND, Reference, to_numpy
 
 import keras_nfnets
-from keras_nfnets.training import agc, units
+from keras_nfnets.training import agc, unit_axes
 
 REFERENCE = Reference("agc")
 # Clipping by 0 is refused here; the papers' code divides by it.
@@ -131,7 +131,7 @@ def test_unit_follows_from_the_layer(layer, shape, name, axes):
     (weight,) = (v for v in layer.trainable_variables if v.name == name)
     if axes is None:  # a pointwise kernel is (1, 1, inputs, outputs)
         axes = (0, 1, 2)
-    assert units.unit_axes(layer, weight) == axes
+    assert unit_axes.unit_axes(layer, weight) == axes
     norm = agc.unitwise_norm(weight, axes)
     np.testing.assert_allclose(
         to_numpy(norm), _formula(layer, weight, axes), rtol=1e-5
@@ -183,8 +183,8 @@ def test_unit_is_what_feeds_one_output(layer, shape, name, axes):
 def test_vectors_are_one_unit_in_any_layer():
     layer = keras.layers.Conv1D(5, 1)
     layer.build((None, 8, 1))
-    assert units.unit_axes(layer, layer.kernel) == (0, 1, 2)
-    assert units.unit_axes(layer, layer.bias) == (0,)
+    assert unit_axes.unit_axes(layer, layer.kernel) == (0, 1, 2)
+    assert unit_axes.unit_axes(layer, layer.bias) == (0,)
 
 
 def test_unknown_ranks_are_refused():
@@ -198,7 +198,7 @@ def test_unknown_ranks_are_refused():
     layer = Custom(name="custom")
     layer.build(None)
     with pytest.raises(ValueError, match="cube"):
-        units.unit_axes(layer, layer.cube)
+        unit_axes.unit_axes(layer, layer.cube)
 
 
 @pytest.mark.parametrize("name", ["clipping", "epsilon"])
