@@ -25,7 +25,7 @@ import keras_nfnets
 from keras_nfnets import VARIANTS
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights import haiku as haiku_files
-from keras_nfnets.weights.names import collect, timm_slots
+from keras_nfnets.weights.names import collect, timm_targets
 
 PUBLISHED = FILES / "weights" / "published_format_full.npz"
 
@@ -300,7 +300,7 @@ def test_tool_reads_torch_files_of_tensors_alone(tmp_path):
     import torch
 
     pico = keras_nfnets.NFNet("nfnet_pico", classes=7)
-    arrays = collect(timm_slots(pico))
+    arrays = collect(timm_targets(pico))
     state = {name: torch.tensor(array) for name, array in arrays.items()}
     torch.save(state, tmp_path / "good.pth")
     marker = tmp_path / "evil_marker"
