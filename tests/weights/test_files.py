@@ -1,4 +1,4 @@
-"""Weight files of the papers and of timm, in and out."""
+"""Weight files of the papers and of timm load, and are written again."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""Networks with timm's weights, by timm's names, compute what timm does."""
+"""A network with timm's weights computes what timm's network does."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What is no finite real number becomes no weight, from whatever file."""
+"""A value that is not a finite real number is refused from any kind of file."""
 
 import pickle
 import zipfile

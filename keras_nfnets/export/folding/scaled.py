@@ -1,4 +1,4 @@
-"""What the rules of folding hand to each other, and how they make layers."""
+"""Defines the values that folding rules pass on and the factory of layers."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,10 @@ from keras import ops
 
 @dataclass(frozen=True)
 class Scaled:
-    """A symbolic tensor, and a number that it is yet to be multiplied by.
+    """A symbolic tensor and a scale that it has still to be multiplied by.
 
-    Inside a block the tensor may be a list: its parts along the channels.
+    A later kernel takes up the scale at no cost. Inside a block the tensor may
+    be a list of its parts along the channels.
     """
 
     tensor: keras.KerasTensor | list
@@ -20,12 +21,12 @@ class Scaled:
         return Scaled(self.tensor, self.scale * float(scale))
 
 
-class Maker:
-    """Makes stock layers of one prefix and dtype policy, and calls them once.
+class LayerFactory:
+    """Makes stock layers and calls each of them once.
 
     Args:
         taken: Set of strings, the names in the model so far.
-        prefix: String, with which the layers' names start.
+        prefix: String, the start of the layers' names.
         dtype: Dtype policy of the layers.
     """
 
@@ -34,13 +35,15 @@ class Maker:
         self.prefix = prefix
         self.dtype = dtype
 
-    def under(self, name, dtype=None):
-        """Returns the maker of what stands inside this one."""
-        return Maker(self.taken, f"{self.prefix}_{name}", dtype or self.dtype)
+    def scope(self, name, dtype=None):
+        """Returns a factory whose names start with this prefix and `name`."""
+        return LayerFactory(
+            self.taken, f"{self.prefix}_{name}", dtype or self.dtype
+        )
 
-    def of(self, layer):
-        """Returns the maker for a layer that stands inside this one."""
-        return self.under(layer.name, layer.dtype_policy)
+    def for_layer(self, layer):
+        """Returns the factory of a sublayer, with its name and policy."""
+        return self.scope(layer.name, layer.dtype_policy)
 
     def __call__(self, kind, x, *args, weights=None, **kwargs):
         name = unique(self.prefix, self.taken)
@@ -54,22 +57,22 @@ class Maker:
         return self(keras.layers.Multiply, list(tensors))
 
     def join(self, parts):
-        """Returns one tensor of what may be a list of parts."""
+        """Returns one tensor from a tensor or from a list of its parts."""
         if not isinstance(parts, list):
             return parts
-        return self.under("parts")(keras.layers.Concatenate, parts)
+        return self.scope("parts")(keras.layers.Concatenate, parts)
 
-    def whole(self, x):
-        """Returns a `Scaled` as one tensor, multiplied."""
+    def materialize(self, x):
+        """Returns the tensor of a `Scaled`, multiplied by its scale."""
         if x.scale == 1.0:
             return x.tensor
-        return self.under("scale", x.tensor.dtype)(
+        return self.scope("scale", x.tensor.dtype)(
             keras.layers.Rescaling, x.tensor, x.scale
         )
 
 
 def unique(name, taken):
-    """Returns the name, numbered if it is taken, and takes it."""
+    """Returns a free name, and adds it to the names that are taken."""
     candidate, number = name, 0
     while candidate in taken:
         number += 1
