@@ -15,8 +15,8 @@ from keras_nfnets.weights.values import checked
 
 ENDINGS = (".weights.h5", ".keras")
 
-# Keras does not compress its files. Trained weights hardly can be compressed,
-# and zeros to a thousandth.
+# Keras does not compress its files. Compressed trained weights hardly shrink,
+# and zeros shrink to a thousandth.
 MAX_EXPANSION = 100
 # Bytes that any file may unpack to, however small it is.
 SMALL = 2**24

@@ -91,6 +91,14 @@ def test_classifier_of_another_size_stays_fresh(reference, model):
     assert other.get_layer("head").classifier.units == 3
 
 
+def test_classifier_of_another_size_without_its_bias_is_refused(model):
+    arrays = collect(timm_targets(model))
+    del arrays["head.fc.bias"]
+    arrays["head.fc.weight"] = arrays["head.fc.weight"][:3]
+    with pytest.raises(ValueError, match="'head.fc.bias' is not in the file"):
+        weight_files.load_arrays(model, arrays)
+
+
 def test_without_its_top_a_model_takes_the_rest(reference, model):
     features = _model(reference, include_top=False, weights=PUBLISHED)
     np.testing.assert_array_equal(
