@@ -100,13 +100,13 @@ def _write(model, options):
 def _mapping(model, source, root):
     """Returns a table of what was written, variable by variable."""
     if source == "timm":
-        slots = keras_nfnets.weights.timm_slots(model)
+        targets = keras_nfnets.weights.timm_targets(model)
     else:
-        slots = keras_nfnets.weights.haiku_slots(model, root)
+        targets = keras_nfnets.weights.haiku_targets(model, root)
     table = Table("theirs", "ours", "shape")
-    for name, slot in slots.items():
-        shape = " x ".join(map(str, slot.variable.shape)) or "scalar"
-        table.add_row(name, slot.variable.path, shape)
+    for name, target in targets.items():
+        shape = " x ".join(map(str, target.variable.shape)) or "scalar"
+        table.add_row(name, target.variable.path, shape)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Models without this package: of stock layers, or without Keras."""
+"""Exports models as stock Keras layers or as files that need no Keras."""
 
 from keras_nfnets.export.exporting import export as export
 from keras_nfnets.export.folding import fold as fold

@@ -9,11 +9,12 @@ RGB = 3
 
 
 def fits(shape, other):
-    """Whether a first kernel of one shape can be fitted to another.
+    """Returns whether a first kernel of one shape can be fitted to another.
 
     Args:
-        shape: Tuple `(height, width, channels, filters)` of a file's kernel.
-        other: Tuple, of the model's.
+        shape: Tuple `(height, width, channels, filters)`, the shape of the
+            file's kernel.
+        other: Tuple, the shape of the model's kernel.
 
     Example:
 
@@ -28,12 +29,12 @@ def fits(shape, other):
 def fit_channels(kernel, channels):
     """Returns a kernel for images of other channels, as timm does.
 
-    For one channel it is the sum over the three. For more they are repeated
-    and scaled by `3 / channels`.
+    A kernel for one channel is the sum over the three. A kernel for more
+    channels repeats the three and scales them by `3 / channels`.
 
     Args:
         kernel: Array `(height, width, 3, filters)`.
-        channels: Integer.
+        channels: Integer, channels of the new images.
 
     Returns:
         An array `(height, width, channels, filters)` of the same type.

@@ -1,4 +1,4 @@
-"""Weight files, ours and other people's, by what their names end in."""
+"""Reads and writes weight files of every known kind, told by their endings."""
 
 import math
 import re
@@ -17,23 +17,22 @@ from keras_nfnets.weights.channels import FIRST_KERNEL, fit_channels, fits
 from keras_nfnets.weights.identity import HEAD, classes_among, hint
 from keras_nfnets.weights.identity import fitting_variants as fitting_variants
 from keras_nfnets.weights.names import (
-    Slot,
     assign,
     collect,
-    haiku_slots,
-    timm_slots,
+    haiku_targets,
+    timm_targets,
 )
-from keras_nfnets.weights.own import warn_of_channels, warn_of_classes
+from keras_nfnets.weights.target import Target
 from keras_nfnets.weights.values import checked
 
 
 def load(model: keras.Model, path: FilePath) -> None:
-    """Reads a weight file of any known kind into a model.
+    """Loads a weight file of any known kind into a model.
 
-    A model without its classifier, or of features, takes what it has. A
-    classifier with another number of classes is left fresh, with a warning. A
-    first kernel for RGB is fitted to images of other channels, with a
-    warning, see `fit_channels`. A file that is refused changes nothing.
+    A model without a classifier, or of features, skips the file's head. A
+    classifier with another number of classes keeps its fresh weights, with a
+    warning. A first kernel for RGB is fitted to images of other channels, with
+    a warning, see `fit_channels`. A file that is refused changes nothing.
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
@@ -42,9 +41,9 @@ def load(model: keras.Model, path: FilePath) -> None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of no known kind, damaged, or not of this
-            network, for which the message says of which it may be; or if a
-            value is not a finite number of the weight's type.
+        ValueError: If the file is of no known kind, is damaged, or belongs to
+            another network (the message names the variants that fit), or if
+            a value is not a finite number of the weight's type.
 
     Example:
 
@@ -59,64 +58,90 @@ def load(model: keras.Model, path: FilePath) -> None:
 
 
 def load_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """As `load`, from a dictionary of the papers' or timm's arrays."""
-    slots = slots_for(model, arrays)
-    apart = [name for name in arrays if re.search(HEAD, name)]
-    fresh = [
-        n for n in apart if n in slots and _has_other_classes(n, slots, arrays)
-    ]
-    for name in fresh:
-        del slots[name]
-    rest = {n: a for n, a in arrays.items() if n in slots or n not in apart}
-    fitted = _first_kernel_fitted(slots, rest)
+    """Assigns the papers' or timm's arrays to a model, as `load` does.
+
+    Args:
+        model: A model as `keras_nfnets.NFNet` returns it.
+        arrays: Dictionary from the source's names to arrays.
+
+    Raises:
+        ValueError: As `load` does.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.load_arrays(model, read("F0_haiku.npz"))
+    """
+    targets = targets_for(model, arrays)
+    head = {name for name in arrays if re.search(HEAD, name)}
+    fresh = {
+        name
+        for name in head & targets.keys()
+        if _has_other_classes(targets[name], arrays[name], classes_of(arrays))
+    }
+    targets = {n: t for n, t in targets.items() if n not in fresh}
+    # A model may lack the head that its file has.
+    needed = {n: a for n, a in arrays.items() if n in targets or n not in head}
+    fitted = _fit_first_kernel(targets, needed)
     try:
-        assign(slots, rest | fitted)
+        assign(targets, needed | fitted)
     except ValueError as error:
         shapes = {name: array.shape for name, array in arrays.items()}
         raise ValueError(f"{error}.{hint(shapes)}") from None
-    if fresh:
-        warn_of_classes(classes_of(arrays))
-    if fitted:
-        warn_of_channels(model)
+    classes = classes_of(arrays) if fresh else None
+    own.warn(model, own.Difference(classes, fitted=bool(fitted)))
 
 
-def _first_kernel_fitted(slots, arrays):
-    """Returns the first kernel by its name, if the model's has other channels.
+def _fit_first_kernel(targets, arrays):
+    """Returns the first kernel under its name, if it has to be fitted.
 
-    One that does not fit at all is left to `assign`, which says so.
+    `assign` reports a kernel that cannot be fitted.
     """
-    for name, slot in slots.items():
-        if slot.variable.path == FIRST_KERNEL and name in arrays:
-            shape = tuple(slot.variable.shape)
-            if arrays[name].ndim == len(shape):
-                kernel = slot.to_ours(arrays[name])
-                if fits(kernel.shape, shape):
-                    kernel = checked(name, kernel)
-                    fitted = fit_channels(kernel, shape[2])
-                    return {name: slot.to_theirs(fitted)}
+    for name, target in targets.items():
+        if target.variable.path != FIRST_KERNEL or name not in arrays:
+            continue
+        shape = tuple(target.variable.shape)
+        if arrays[name].ndim != len(shape):
+            continue
+        kernel = target.to_ours(arrays[name])
+        if fits(kernel.shape, shape):
+            kernel = fit_channels(checked(name, kernel), shape[2])
+            return {name: target.to_theirs(kernel)}
     return {}
 
 
-def _has_other_classes(name, slots, arrays):
-    """Whether an array of the classifier differs in its classes alone."""
-    ours, theirs = slots[name].variable.shape, arrays[name]
-    if slots[name].shape == theirs.shape:
+def _has_other_classes(target, array, classes):
+    """Returns whether an array of a classifier differs in its classes alone."""
+    if target.shape == array.shape or classes is None:
         return False
-    return theirs.size * ours[-1] == math.prod(ours) * classes_of(arrays)
+    shape = target.variable.shape
+    return array.size * shape[-1] == math.prod(shape) * classes
 
 
-def slots_for(
+def targets_for(
     model: keras.Model, arrays: Mapping[str, np.ndarray]
-) -> dict[str, Slot]:
-    """Returns where the arrays of a source belong, by how they are named."""
+) -> dict[str, Target]:
+    """Returns the targets of a source's arrays, by the form of its names.
+
+    Args:
+        model: A model as `keras_nfnets.NFNet` returns it.
+        arrays: Dictionary from the source's names to arrays.
+
+    Returns:
+        A dictionary from names to `Target`, of `haiku_targets` if the first
+        name is one of Haiku's, or else of `timm_targets`.
+
+    Example:
+
+    >>> targets = keras_nfnets.weight_files.targets_for(model, arrays)
+    """
     first = next(iter(arrays), "")
     if "/~/" in first:
-        return haiku_slots(model, root=first.split("/")[0])
-    return timm_slots(model)
+        return haiku_targets(model, root=first.split("/")[0])
+    return timm_targets(model)
 
 
 def read(path: FilePath) -> dict[str, np.ndarray]:
-    """Reads the arrays of a file of the papers (`.npz`) or of timm.
+    """Reads the arrays of a weight file of the papers or of timm.
 
     Args:
         path: String or path of a `.npz` or `.safetensors` file.
@@ -126,8 +151,8 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of another kind, damaged, or has values
-            that are not finite numbers of float32.
+        ValueError: If the file is of another kind or is damaged, or if a
+            value is not a finite number of float32.
 
     Example:
 
@@ -149,14 +174,14 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
 def write(model: keras.Model, path: FilePath, root: str = "NFNet") -> None:
     """Writes a model's weights under another source's names.
 
-    What is at the path is replaced once the new file is complete.
+    A complete new file replaces the old one at the path.
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
         path: String or path that ends in `.npz` (the papers' format) or
             `.safetensors` (timm's).
         root: String, the network's name in a file of the papers, see
-            `haiku_slots`. Defaults to `"NFNet"`.
+            `haiku_targets`. Defaults to `"NFNet"`.
 
     Raises:
         ValueError: If the path ends in anything else.
@@ -167,9 +192,9 @@ def write(model: keras.Model, path: FilePath, root: str = "NFNet") -> None:
     """
     path = Path(path)
     if path.suffix == ".npz":
-        haiku_files.write(path, collect(haiku_slots(model, root)))
+        haiku_files.write(path, collect(haiku_targets(model, root)))
     elif path.suffix == ".safetensors":
-        write_arrays(collect(timm_slots(model)), path)
+        write_arrays(collect(timm_targets(model)), path)
     else:
         raise ValueError(
             f"`path` must end in .npz or .safetensors. Received: {str(path)!r}"
@@ -184,7 +209,7 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: FilePath) -> None:
         path: String or path of the file.
 
     Raises:
-        OSError: If it cannot be written, as on a full disk.
+        OSError: If the file cannot be written, as on a full disk.
 
     Example:
 
@@ -194,14 +219,14 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: FilePath) -> None:
 
 
 def classes_in(path: FilePath) -> int | None:
-    """Returns how many classes a file's classifier has, or `None`.
+    """Returns the number of classes of a file's classifier, or `None`.
 
     Args:
-        path: String or path, as for `load`.
+        path: String or path of a file that `load` takes.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of no known kind, or damaged.
+        ValueError: If the file is of no known kind or is damaged.
 
     Example:
 
@@ -215,5 +240,17 @@ def classes_in(path: FilePath) -> int | None:
 
 
 def classes_of(arrays: Mapping[str, np.ndarray]) -> int | None:
-    """As `classes_in`, from a dictionary of the papers' or timm's arrays."""
+    """Returns the number of classes in the papers' or timm's arrays.
+
+    Args:
+        arrays: Dictionary from the source's names to arrays.
+
+    Returns:
+        An integer, or `None` if the arrays have no classifier.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.classes_of({"head.fc.bias": np.zeros(10)})
+    10
+    """
     return classes_among({name: array.shape for name, array in arrays.items()})

@@ -1,8 +1,8 @@
-"""Reading and writing weights in the format of the papers' published files.
+"""Reads and writes weight files in the format of the papers.
 
-`F0_haiku.npz` and its like are pickles of Haiku's parameters. `read` trusts no
-file: a restricted machine follows the pickle, and the arrays that it finds are
-checked before they are handed on.
+`F0_haiku.npz` and the other published files are pickles of Haiku's parameters.
+`read` does not unpickle them. A restricted machine interprets the pickle, and
+`read` checks the arrays that it finds.
 """
 
 import os
@@ -17,12 +17,12 @@ from keras_nfnets.files import replacing
 from keras_nfnets.weights.haiku_arrays import DTYPES, Array, native_order, show
 from keras_nfnets.weights.pickle_machine import Machine
 
-# Up to this size, names and shared arrays may outgrow their file.
+# Bytes that the arrays of any file may take, however small the file is.
 SMALL = 2**24
 
 
 def read(path: FilePath) -> dict[str, np.ndarray]:
-    """Reads a weight file of the papers, without trusting it.
+    """Reads a weight file of the papers without running what it names.
 
     Args:
         path: String or path of a file such as `F0_haiku.npz`.
@@ -34,7 +34,7 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
 
     Raises:
         ValueError: If the file is not a dictionary of dictionaries of arrays,
-            or holds anything that such a file has no need of.
+            or if it holds anything else.
         FileNotFoundError: If there is no such file.
 
     Example:
@@ -67,7 +67,7 @@ def write(path: FilePath, arrays: Mapping[str, np.ndarray]) -> None:
             integers.
 
     Raises:
-        ValueError: If `read` would not give the same back.
+        ValueError: If `read` could not read the file back.
 
     Example:
 
@@ -89,12 +89,12 @@ def write(path: FilePath, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _flatten(content, size):
-    """Returns `"module::name"` to array from a file's value."""
+    """Returns the arrays of a file's value by `"module::name"`."""
     arrays, seen = {}, set()
-    # An honest file may hold an array under two names.
+    # A well-formed file may hold an array under two names.
     room = max(2 * size, SMALL)
     for module, values in _items("it", content):
-        # Dictionaries in two places could make more arrays than steps.
+        # A shared dictionary could yield more arrays than the file has steps.
         if id(values) in seen:
             raise ValueError(f"{show(module)} is the same as another module")
         seen.add(id(values))
@@ -110,7 +110,7 @@ def _flatten(content, size):
             numbers = array.native()
             if not np.isfinite(numbers).all():
                 raise ValueError(f"{show(key)} has values not finite")
-            # The caller may change one of two names in place.
+            # The caller may change one of two equal arrays in place.
             repeated = id(array.data) in seen
             arrays[key] = numbers.copy() if repeated else numbers
             seen.add(id(array.data))
@@ -124,7 +124,7 @@ def _items(name, value):
 
 
 def _writable(key, array):
-    """Returns an array as it is pickled, or refuses what `read` would."""
+    """Returns the array to pickle, or raises if `read` would refuse it."""
     array = np.asarray(array)
     code = f"{array.dtype.kind}{array.dtype.itemsize}"
     if code not in DTYPES or not array.size or not np.isfinite(array).all():
@@ -132,5 +132,5 @@ def _writable(key, array):
             "`arrays` must hold finite floats or integers of 64 bits at most. "
             f"Received: {key!r} of shape {array.shape} and dtype {array.dtype}"
         )
-    # A new view, as pickle notes one array under two names only once.
+    # Pickle writes an object only once, and each view is an object.
     return native_order(array).view()

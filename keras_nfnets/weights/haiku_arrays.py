@@ -1,8 +1,8 @@
-"""The values that weight files of the papers are made of, as inert objects.
+"""Represents the contents of the papers' weight files by inert objects.
 
-Such files are pickles of arrays in dictionaries. They name the functions of
-NumPy, Haiku, dill and JAX that would make these again: here a name is a
-`Symbol`, and `call` makes an `Array` of what a file hands to one.
+The files are pickles of dictionaries of arrays. They name functions of NumPy,
+Haiku, dill and JAX that would rebuild the arrays. Such a name becomes a
+`Symbol` here, and `call` builds an `Array` from a symbol and its arguments.
 """
 
 import enum
@@ -14,9 +14,10 @@ DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"}
 
 
 class Symbol(enum.Enum):
-    """What a file may name, by the places where the files' software has it.
+    """A function or class that a file may name.
 
-    A member is only ever compared: it cannot be called or looked into.
+    The value lists the modules that have it, in all versions of the software.
+    A member can only be compared. It has no attribute of the function.
     """
 
     MAPPING = (
@@ -41,7 +42,7 @@ class Symbol(enum.Enum):
     ENCODE = ("_codecs encode",)
     IMPORT_MODULE = ("dill._dill _import_module",)
     GET_ATTRIBUTE = ("dill._dill _get_attr",)
-    # This one a file cannot name, only import.
+    # A file reaches this module through `IMPORT_MODULE` only.
     UMATH = ()
 
 
@@ -49,7 +50,7 @@ GLOBALS = {place: symbol for symbol in Symbol for place in symbol.value}
 
 
 class Dtype:
-    """A dtype by its code; `build` gives it a byte order."""
+    """A dtype with a code. `build` sets its byte order."""
 
     def __init__(self, code):
         if code not in DTYPES and code is not Symbol.BFLOAT16:
@@ -59,7 +60,7 @@ class Dtype:
         self.order = None
 
     def build(self, state):
-        """Takes the byte order from a pickled dtype's state."""
+        """Sets the byte order from a pickled dtype's state."""
         sizes = (2, 2, 64) if self.bfloat16 else (-1, -1, 0)
         orders = ("|",) if self.code in ("i1", "u1") else ("<", ">")
         match state:
@@ -72,13 +73,13 @@ class Dtype:
 
 
 class Array:
-    """An array that `build` fills."""
+    """An array that is empty until `build` fills it."""
 
     def __init__(self):
         self.data = None
 
     def build(self, state):
-        """Takes shape and bytes from a pickled array's state."""
+        """Sets shape and bytes from a pickled array's state."""
         match state:
             case (1, tuple(), Dtype(), bool(), bytearray()):
                 _, shape, dtype, fortran, data = state
@@ -104,14 +105,14 @@ class Array:
         return self
 
     def native(self):
-        """Returns the numbers, of the machine's byte order."""
+        """Returns the numbers in the machine's byte order."""
         if self.bfloat16:
             return native_order((self.view.astype("u4") << 16).view("f4"))
         return native_order(self.view)
 
 
 def symbol_of(module, name):
-    """Returns the `Symbol` that a global of a file stands for."""
+    """Returns the `Symbol` of a global that a file names."""
     if type(module) is not str or type(name) is not str:
         raise ValueError("a global's name is not of strings")
     if f"{module} {name}" not in GLOBALS:
@@ -120,7 +121,7 @@ def symbol_of(module, name):
 
 
 def call(function, arguments):
-    """Returns what the software of such files would have made."""
+    """Returns the value that the named function would have built."""
     match function, arguments:
         case Symbol.MAPPING, ():
             return {}
@@ -139,7 +140,7 @@ def call(function, arguments):
             return Array().build(state)
         case Symbol.SCALAR, (dtype, data):
             return Array().build((1, (), dtype, False, data))
-        # Dill fetched nothing else so for the published files.
+        # The published files use dill's import for nothing else.
         case Symbol.IMPORT_MODULE, (
             "numpy.core._multiarray_umath" | "numpy._core._multiarray_umath",
         ):
@@ -150,12 +151,12 @@ def call(function, arguments):
 
 
 def native_order(array):
-    """Returns a contiguous array of the machine's byte order."""
+    """Returns a contiguous array in the machine's byte order."""
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
 def show(value):
-    """Quotes a string, and names the kind of what may be endless."""
+    """Describes a value for an error, briefly whatever its size."""
     if type(value) is str:
         return repr(value[:80])
     if isinstance(value, Symbol):

@@ -1,4 +1,4 @@
-"""Lists the arrays of an HDF5 file, and refuses what no weights need."""
+"""Lists the arrays of an HDF5 file and refuses anything but plain arrays."""
 
 import math
 
@@ -7,14 +7,14 @@ import numpy as np
 
 from keras_nfnets.weights.values import check_kind
 
-# The papers' largest network has 9 levels and, with optimizer and averages,
-# some 15,000 objects. HDF5 lets a group be its own member.
+# HDF5 lets a group contain itself. The papers' largest network has 9 levels and
+# some 15,000 objects, with the optimizer and the averages.
 MAX_LEVELS = 64
 MAX_OBJECTS = 200_000
 
 
 def datasets(group):
-    """Returns all arrays under a group, unread.
+    """Returns all arrays under a group without reading them.
 
     Args:
         group: `h5py.Group`.
@@ -23,8 +23,8 @@ def datasets(group):
         A dictionary from names like `layers/head/vars/0` to `h5py.Dataset`.
 
     Raises:
-        ValueError: If there is anything but groups and arrays of real numbers
-            that are in the file itself, or there is too much of it.
+        ValueError: If the group holds anything but groups and arrays of real
+            numbers in the file itself, or if it holds too many of them.
 
     Example:
 
@@ -52,14 +52,14 @@ def datasets(group):
 
 
 def size_of(arrays):
-    """Returns how many bytes arrays take in memory."""
+    """Returns the number of bytes that arrays take in memory."""
     return sum(
         math.prod(item.shape) * item.dtype.itemsize for item in arrays.values()
     )
 
 
 def values_of(item):
-    """Returns the values of an array, in the type that they were saved in."""
+    """Returns the values of an array in the type that was saved."""
     return item[()].view(_type_of(item))
 
 
@@ -82,7 +82,7 @@ def _check_array(name, item):
 
 
 def _type_of(item):
-    # HDF5 has no bfloat16; Keras notes it beside the bytes.
+    # HDF5 has no bfloat16. Keras stores bytes and the name of the type.
     if item.dtype == "V2" and item.attrs.get("dtype") == "bfloat16":
         return np.dtype("bfloat16")
     return item.dtype

@@ -1,4 +1,4 @@
-"""Tells of which network weights may be, by their names and shapes."""
+"""Finds the variants that weights may belong to, by names and shapes."""
 
 import math
 import re
@@ -6,16 +6,16 @@ import re
 from keras_nfnets.variants.complexity import complexity
 from keras_nfnets.variants.table import VARIANTS
 
-# What a model may do without, by the papers' names and by timm's.
+# A model may lack these parts. The names are the papers' and timm's.
 CLASSIFIER = r"^[^/]+/~/linear::[wb]$|^head\.fc\."
 HEAD = rf"{CLASSIFIER}|^[^/]+/~/final_conv::|^final_conv\."
 
 
 def classes_among(shapes):
-    """Returns how many classes the classifier has, or `None`.
+    """Returns the number of classes of a classifier, or `None` without one.
 
     Args:
-        shapes: Dictionary from names, of any source, to tuples.
+        shapes: Dictionary from names of any source to tuples.
 
     Example:
 
@@ -30,10 +30,10 @@ def classes_among(shapes):
 
 
 def fitting_variants(shapes):
-    """Returns the names of the variants with as many weights as these.
+    """Returns the names of the variants that have the same number of weights.
 
     Args:
-        shapes: Dictionary from names, of any source, to tuples.
+        shapes: Dictionary from names of any source to tuples.
 
     Example:
 
@@ -50,6 +50,6 @@ def fitting_variants(shapes):
 
 
 def hint(shapes):
-    """Returns a sentence that names the variants that fit, or ""."""
+    """Returns a sentence that names the fitting variants, or `""`."""
     names = fitting_variants(shapes)
     return f" The file may be of: {', '.join(names)}." if names else ""

@@ -1,4 +1,4 @@
-"""Reading what a file of Keras holds, before any of it is used."""
+"""Reads and checks weight files and models that Keras wrote."""
 
 import contextlib
 import io
@@ -15,9 +15,10 @@ from keras_nfnets.weights.values import checked
 
 ENDINGS = (".weights.h5", ".keras")
 
-# Keras does not compress. Zeros do, 1,000 to 1, and trained weights hardly.
+# Keras does not compress its files. Compressed trained weights hardly shrink,
+# and zeros shrink to a thousandth.
 MAX_EXPANSION = 100
-# Up to this size a file may unpack to anything, in bytes.
+# Bytes that any file may unpack to, however small it is.
 SMALL = 2**24
 
 
@@ -28,11 +29,11 @@ def shapes(path):
         path: String or path of a `.weights.h5` or `.keras` file.
 
     Returns:
-        A dictionary from names like `head/classifier/vars/0` to tuples. The
-        optimizer's state and random seeds are left out.
+        A dictionary from names like `head/classifier/vars/0` to tuples,
+        without the optimizer's state and random seeds.
 
     Raises:
-        ValueError: If the file is of another kind, or damaged.
+        ValueError: If the file is of another kind or is damaged.
 
     Example:
 
@@ -52,7 +53,7 @@ def shapes(path):
 
 
 def check(path):
-    """Raises a ValueError unless a file is whole and its values are finite.
+    """Raises a ValueError if a file is damaged or a value is not finite.
 
     Args:
         path: String or path of a `.weights.h5` or `.keras` file.
@@ -67,7 +68,7 @@ def check(path):
 
 
 def load_model(path):
-    """As `keras.models.load_model`, of a file that need not be a good one.
+    """Loads a model as `keras.models.load_model` does, and checks the file.
 
     Args:
         path: String or path of a `.keras` file.
@@ -87,7 +88,7 @@ def load_model(path):
     check_is_file(path, "model")
     check(path)
     with refusing(path, "a model of Keras"), warnings.catch_warnings():
-        # Keras would go on with a part of the state.
+        # Keras warns and continues with the state incomplete.
         warnings.filterwarnings("error", "Skipping")
         model = keras.models.load_model(path)
         optimizer = getattr(model, "optimizer", None)
@@ -99,15 +100,16 @@ def load_model(path):
 
 @contextlib.contextmanager
 def refusing(path, kind="a weight file of Keras"):
-    """Names the file in what its content makes HDF5, zip or Keras raise.
+    """Turns the errors that a damaged file causes into one that names it.
 
     Args:
         path: String or path of the file.
-        kind: String, what it should be.
+        kind: String, the kind that the file should be of. Defaults to `"a
+            weight file of Keras"`.
 
     Raises:
-        ValueError: In place of anything but what the system says of the file,
-            such as a missing permission.
+        ValueError: In place of any error of HDF5, zip or Keras. An error of
+            the system, such as a missing permission, is raised as it is.
 
     Example:
 
@@ -116,7 +118,7 @@ def refusing(path, kind="a weight file of Keras"):
     """
     try:
         yield
-    # What a damaged file raises depends on where it is damaged.
+    # The class of the error depends on where the file is damaged.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -128,9 +130,9 @@ def refusing(path, kind="a weight file of Keras"):
 
 @contextlib.contextmanager
 def _arrays(path):
-    """Gives the arrays of a file, by name, while it is open."""
+    """Yields the arrays of an open file by their names."""
     with path.open("rb"):
-        pass  # HDF5 does not say why it could not
+        pass  # raises the system's error, which HDF5 hides
     stored = path.stat().st_size
     content = _unpacked(path, stored) if path.suffix == ".keras" else path
     with h5py.File(content, "r") as file:
@@ -140,6 +142,7 @@ def _arrays(path):
 
 
 def _unpacked(path, stored):
+    """Returns the weights inside a `.keras` file as a file in memory."""
     with zipfile.ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
         _check_expansion("what it holds", size, stored)

@@ -1,8 +1,9 @@
-"""Loading a file of Keras into a model, whole or not at all."""
+"""Loads a weight file of Keras into a model, the whole file or nothing."""
 
 import contextlib
 import warnings
 from collections import Counter
+from dataclasses import dataclass
 
 from keras_nfnets.weights import keras as keras_files
 from keras_nfnets.weights.channels import FIRST_KERNEL, fit_channels, fits
@@ -13,8 +14,23 @@ from keras_nfnets.weights.values import checked
 CLASSIFIER = "head/classifier/"
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What a model has that differs from its file, and is loaded all the same.
+
+    Args:
+        classes: Integer, the classes of a file whose classifier is skipped,
+            or `None`. Defaults to `None`.
+        fitted: Boolean, whether the first kernel is fitted to the channels of
+            the model's images. Defaults to `False`.
+    """
+
+    classes: int | None = None
+    fitted: bool = False
+
+
 def load(model, path):
-    """Reads a weight file of Keras into a model, see `weight_files.load`.
+    """Loads a weight file of Keras into a model, see `weight_files.load`.
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
@@ -22,63 +38,90 @@ def load(model, path):
 
     Raises:
         ValueError: If the file is damaged, of another network, or has values
-            that are not finite. The model is as it was then.
+            that are not finite. The model is then unchanged.
 
     Example:
 
     >>> load(keras_nfnets.NFNet("nfnet_f0"), "f0.weights.h5")
     """
+    difference = _compare(model, path)
+    _load_all_or_nothing(model, path, difference)
+    warn(model, difference)
+
+
+def _compare(model, path):
+    """Returns the `Difference` of model and file, or raises a ValueError.
+
+    Keras names the arrays of a file by their layers' order, not by the
+    variables' paths. Shapes are therefore compared without names.
+    """
     stored = keras_files.shapes(path)
-    classes = classes_among(stored)
     ours = {v.path: tuple(v.shape) for v in model.weights}
-    bias = ours.get(f"{CLASSIFIER}bias", (classes,))
-    fresh = classes is not None and bias != (classes,)
-    fitted = _check_network(path, ours, stored, fresh)
-    needed = [
-        v
-        for v in model.weights
-        if not (fresh and v.path.startswith(CLASSIFIER))
-    ]
-    with all_or_nothing(_all_variables(model), _prepare) as held:
-        with (
-            keras_files.refusing(path),
-            _left_alone(model.get_layer("head").classifier if fresh else None),
-        ):
+    classes = classes_among(stored)
+    if ours.get(f"{CLASSIFIER}bias", (classes,)) == (classes,):
+        classes = None
+    absent = _parts_absent(ours)
+    theirs = {n: s for n, s in stored.items() if not n.startswith(absent)}
+    if classes is not None:
+        ours, theirs = _without_classifier(ours), _without_classifier(theirs)
+    found, wanted = Counter(theirs.values()), Counter(ours.values())
+    extra, missing = found - wanted, wanted - found
+    if not extra and not missing:
+        return Difference(classes)
+    first = ours.get(FIRST_KERNEL, ())
+    if list(missing.elements()) == [first]:
+        if [fits(shape, first) for shape in extra.elements()] == [True]:
+            return Difference(classes, fitted=True)
+    raise ValueError(
+        "`weights` must be of the same network: the arrays in "
+        f"{str(path)!r} have other shapes.{hint(stored)}"
+    )
+
+
+def _load_all_or_nothing(model, path, difference):
+    """Loads a file by Keras's own function, and assigns what it has read."""
+    skipped = None
+    needed = model.weights
+    if difference.classes is not None:
+        skipped = model.get_layer("head").classifier
+        needed = [v for v in needed if not v.path.startswith(CLASSIFIER)]
+    with all_or_nothing(_all_variables(model), _prepare) as staged:
+        with keras_files.refusing(path), _skipping_load(skipped):
             model.load_weights(path)
             for variable in needed:
-                if id(variable) not in held:
+                if id(variable) not in staged:
                     raise ValueError(f"it has nothing for {variable.path!r}")
-    if fresh:
-        warn_of_classes(classes)
-    if fitted:
-        warn_of_channels(model)
 
 
-def warn_of_classes(classes):
-    """Warns that a classifier was not loaded."""
-    warnings.warn(
-        f"The classifier stays fresh: the file's has {classes} classes and "
-        "the model's another number.",
-        stacklevel=5,
-    )
+def warn(model, difference):
+    """Warns of what was not loaded as the file has it.
 
-
-def warn_of_channels(model):
-    """Warns that a first kernel is not what the file has."""
-    warnings.warn(
-        "The first kernel was fitted: the file's is for images of 3 channels "
-        f"and the model's are of {model.input_shape[-1]}.",
-        stacklevel=5,
-    )
+    Args:
+        model: The model that was loaded.
+        difference: `Difference`.
+    """
+    if difference.classes is not None:
+        warnings.warn(
+            "The classifier stays fresh: the file's has "
+            f"{difference.classes} classes and the model's another number.",
+            stacklevel=5,
+        )
+    if difference.fitted:
+        warnings.warn(
+            "The first kernel was fitted: the file's is for images of 3 "
+            f"channels and the model's are of {model.input_shape[-1]}.",
+            stacklevel=5,
+        )
 
 
 def _all_variables(model):
-    """What a file may have values for."""
+    """Returns the variables that a file may have values for."""
     optimizer = getattr(model, "optimizer", None)
     return [*model.variables, *getattr(optimizer, "variables", [])]
 
 
 def _prepare(variable, array):
+    """Returns the checked value of a variable, fitted if it must be."""
     shape = tuple(variable.shape)
     if variable.path == FIRST_KERNEL and fits(array.shape, shape):
         kernel = checked(variable.path, array)
@@ -86,46 +129,19 @@ def _prepare(variable, array):
     return checked(variable.path, array, variable.dtype)
 
 
-def _check_network(path, ours, stored, fresh):
-    """Raises a ValueError if the shapes of a file are of another network.
-
-    Returns:
-        Whether the first kernel has to be fitted to other channels.
-    """
-    without = _parts_without(ours)
-    theirs = {n: s for n, s in stored.items() if not n.startswith(without)}
-    found = Counter(_shapes(theirs, fresh))
-    wanted = Counter(_shapes(ours, fresh))
-    extra, missing = found - wanted, wanted - found
-    if not extra and not missing:
-        return False
-    first = ours.get(FIRST_KERNEL, ())
-    if list(missing.elements()) == [first]:
-        if [fits(shape, first) for shape in extra.elements()] == [True]:
-            return True
-    raise ValueError(
-        "`weights` must be of the same network: the arrays in "
-        f"{str(path)!r} have other shapes.{hint(stored)}"
-    )
-
-
-def _parts_without(ours):
-    """Returns the starts of the names of what a model does without."""
+def _parts_absent(ours):
+    """Returns the prefixes of the parts of a head that a model lacks."""
     parts = (CLASSIFIER, "head/conv/")
     return tuple(p for p in parts if not any(n.startswith(p) for n in ours))
 
 
-def _shapes(shapes, fresh):
-    return (
-        shape
-        for name, shape in shapes.items()
-        if not (fresh and name.startswith(CLASSIFIER))
-    )
+def _without_classifier(shapes):
+    return {n: s for n, s in shapes.items() if not n.startswith(CLASSIFIER)}
 
 
 @contextlib.contextmanager
-def _left_alone(layer):
-    """While open, Keras's loading leaves the layer's weights as they are."""
+def _skipping_load(layer):
+    """Makes Keras skip a layer while it loads a file, unless it is `None`."""
     if layer is None:
         yield
         return

@@ -1,9 +1,9 @@
-"""A machine that follows pickles, restricted to what weight files need.
+"""Interprets pickles of weight files without running what they name.
 
-Unpickling runs what a file says, so nothing here does: the machine follows
-few opcodes, on values that can do nothing, and refuses all else. No step
-recurses, so nesting costs nothing, and none makes more bytes than the file
-has, so a small file cannot ask for much.
+Unpickling calls any function that a file names. This machine knows only the
+opcodes that weight files need, works on inert values and refuses the rest. No
+step recurses, so deep nesting is harmless. No step makes more bytes than the
+file has, so a small file cannot fill the memory.
 """
 
 import pickletools
@@ -17,10 +17,10 @@ from keras_nfnets.weights.haiku_arrays import (
     symbol_of,
 )
 
-# An array takes about 25 steps, and the papers' largest network has 1,700.
+# An array takes about 25 steps. The papers' largest network has 1,700 arrays.
 MAX_STEPS = 1_000_000
 
-# What other files that carry the same name begin with.
+# The first bytes of other kinds of files that may carry the same ending.
 FORMATS = {
     b"PK": "a zip archive, as true .npz and PyTorch files are",
     b"\x89HDF": "an HDF5 file",
@@ -36,7 +36,7 @@ CONSTANTS = {
     "NEWFALSE": False,
     "EMPTY_TUPLE": (),
 }
-# How many bytes the number after an opcode has.
+# The number of bytes of the integer that follows an opcode.
 INTEGERS = {"BININT1": 1, "BININT2": 2, "BININT": 4}
 BYTES = {"SHORT_BINBYTES": 1, "BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
 STRINGS = {"SHORT_BINUNICODE": 1, "BINUNICODE": 4, "BINUNICODE8": 8}
@@ -44,10 +44,14 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class Machine:
-    """Follows a pickle's opcodes as far as weight files need them.
+    """Executes the opcodes that the pickles of weight files need.
 
-    Values are None, Booleans, integers, strings, bytes as `bytearray`, tuples,
-    dictionaries, `Symbol`, `Dtype` and `Array`.
+    A value is None, a Boolean, an integer, a string, a `bytearray`, a tuple, a
+    dictionary, a `Symbol`, a `Dtype` or an `Array`.
+
+    Args:
+        file: File, open for reading bytes.
+        size: Integer, the number of bytes of the file.
     """
 
     def __init__(self, file, size):
@@ -59,7 +63,7 @@ class Machine:
         self.encoded = 0
 
     def run(self):
-        """Returns the one value that the file describes."""
+        """Returns the value that the file describes."""
         try:
             self.check_format()
             for _ in range(MAX_STEPS):
@@ -74,7 +78,7 @@ class Machine:
             raise ValueError(f"{error} (at byte {self.start})") from None
 
     def check_format(self):
-        """Refuses what is no pickle, by the bytes that a file begins with."""
+        """Raises a ValueError if the first bytes are not those of a pickle."""
         head = self.file.read(9)
         self.file.seek(0)
         if not head:
@@ -96,7 +100,7 @@ class Machine:
         return value
 
     def step(self, name):
-        """Follows the opcode of this name."""
+        """Executes the opcode of this name."""
         match name:
             case "PROTO" if self.start == 0:
                 self.take(1)
@@ -122,7 +126,7 @@ class Machine:
                 self.stack.append(self.value(name))
 
     def value(self, name):
-        """Returns what an opcode puts on the stack."""
+        """Returns the value that an opcode pushes on the stack."""
         if name in CONSTANTS:
             return CONSTANTS[name]
         if name in INTEGERS:
@@ -156,14 +160,14 @@ class Machine:
         return call(function, arguments)
 
     def encode(self, text):
-        # One string may be encoded again and again.
+        # A file can encode one string many times.
         self.encoded += len(text)
         if self.encoded > self.size:
             raise ValueError("it encodes more bytes than it has")
         return bytearray(text.encode("latin1"))
 
     def set_items(self, items):
-        """Sets keys and values, in turns, in the dictionary on top."""
+        """Adds alternating keys and values to the dictionary on top."""
         target = self.top()
         if type(target) is not dict or len(items) % 2:
             raise ValueError(f"{show(target)} is given {len(items)} items")

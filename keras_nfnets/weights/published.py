@@ -1,4 +1,4 @@
-"""Fetches the weights that others have published."""
+"""Fetches published weights and keeps them on disk."""
 
 import contextlib
 import os
@@ -15,19 +15,19 @@ from keras_nfnets.variants.published import SOURCES as SOURCES
 from keras_nfnets.variants.published import Source as Source
 from keras_nfnets.weights.files import read, write_arrays
 
-# Of a server's silence, in seconds, after which it is given up.
+# Seconds without data before the download fails.
 TIMEOUT = 60
-# Of a folder that a killed process may have left, in seconds.
+# Seconds after which a folder of a killed process is deleted.
 ABANDONED = 24 * 3600
 
 
 def fetch(variant: str) -> Path:
     """Returns the path of a variant's published weights, fetched if needed.
 
-    They are downloaded once, read, and kept as safetensors in the folder
-    `keras_nfnets` of Keras's own (`~/.keras`, or `$KERAS_HOME`), from where
-    they are read the next time. What is incomplete or another file is not
-    kept: it is fetched once more, and then refused.
+    The first call downloads the file, checks it and keeps it as safetensors in
+    the folder `keras_nfnets` of Keras's folder (`~/.keras` or `$KERAS_HOME`).
+    Later calls return that file. A download that is incomplete or damaged is
+    tried again once and never kept.
 
     Args:
         variant: String, a key of `SOURCES`.
@@ -37,8 +37,8 @@ def fetch(variant: str) -> Path:
 
     Raises:
         ValueError: If nobody published weights of the variant.
-        OSError: If they cannot be fetched, or the folder cannot be written;
-            the message says what to put where.
+        OSError: If the file cannot be fetched or the folder cannot be
+            written. The message says which file to put where by hand.
 
     Example:
 
@@ -69,14 +69,15 @@ def cache_folder() -> Path:
 
 
 def _download(source, folder, by_hand):
+    """Returns the arrays of a source after at most two attempts."""
     for attempt in (1, 2):
         try:
             return read(_get_file(source, folder / str(attempt)))
         except Exception as error:  # Keras raises bare ones
             problem = error
             if isinstance(error.__context__, urllib.error.HTTPError):
-                error.__context__.close()  # its connection
-            if not _may_pass(error):
+                error.__context__.close()  # closes the connection
+            if not _is_worth_retrying(error):
                 break
     raise ConnectionError(
         f"{source.url} could not be fetched: {problem}. Where there is no "
@@ -85,8 +86,8 @@ def _download(source, folder, by_hand):
     ) from problem
 
 
-def _may_pass(error):
-    """Whether it is worth trying again: the connection broke, or lied."""
+def _is_worth_retrying(error):
+    """Returns whether the connection broke or the content was damaged."""
     causes = (error, error.__context__)
     broken = (urllib.error.ContentTooShortError, ConnectionError, TimeoutError)
     refused = isinstance(error, ValueError)
@@ -94,7 +95,8 @@ def _may_pass(error):
 
 
 def _get_file(source, folder):
-    # `urlretrieve`, under Keras's function, takes no timeout of its own.
+    """Downloads a file into a new folder and returns its path."""
+    # Keras calls `urlretrieve`, which has no argument for a timeout.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
@@ -113,7 +115,7 @@ def _get_file(source, folder):
 
 @contextlib.contextmanager
 def _private_folder(folder):
-    """Gives a folder of this process alone, where half a file harms nobody."""
+    """Yields a temporary folder that no other process uses."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".partial-*"):

@@ -1,4 +1,4 @@
-"""Reading and writing arrays as safetensors."""
+"""Reads and writes safetensors files."""
 
 import stat
 from pathlib import Path
@@ -10,7 +10,7 @@ import safetensors.numpy
 from keras_nfnets.files import replacing
 from keras_nfnets.weights.values import checked
 
-# Those of safetensors' types that NumPy has, but for Booleans and complex.
+# The types of real numbers. The format has Booleans and complex numbers too.
 TYPES = {
     *("F64", "F32", "F16", "BF16"),
     *("I64", "I32", "I16", "I8"),
@@ -25,11 +25,12 @@ def read(path):
         path: String or path of a `.safetensors` file.
 
     Returns:
-        A dictionary from names to NumPy arrays of real, finite numbers.
+        A dictionary from names to NumPy arrays of finite real numbers.
         bfloat16 becomes float32.
 
     Raises:
-        ValueError: If the file is another, damaged, or holds other values.
+        ValueError: If the file is of another kind or is damaged, or if a
+            value is not a finite number of float32.
 
     Example:
 
@@ -37,7 +38,7 @@ def read(path):
     (16, 3, 3, 3)
     """
     with Path(path).open("rb"):
-        pass  # safetensors does not say why it could not
+        pass  # raises the system's error, which safetensors hides
     try:
         with safetensors.safe_open(path, framework="np") as file:
             return {name: _array(file, name) for name in file.keys()}
@@ -47,6 +48,7 @@ def read(path):
 
 
 def _array(file, name):
+    """Returns one array, or raises if it is not of finite real numbers."""
     kind = file.get_slice(name).get_dtype()
     if kind not in TYPES:
         raise ValueError(
@@ -54,7 +56,7 @@ def _array(file, name):
             f"Received: {kind}"
         )
     array = file.get_tensor(name)
-    # The type is the file's; what it is assigned to has a word in it later.
+    # `assign` checks the values again, in the type of their variable.
     checked(name, array, "float32")
     return array.astype("float32") if kind == "BF16" else array
 
@@ -67,13 +69,13 @@ def write(path, arrays):
         arrays: Dictionary from names to NumPy arrays.
 
     Raises:
-        OSError: If it cannot be written, as on a full disk.
+        OSError: If the file cannot be written, as on a full disk.
 
     Example:
 
     >>> write("f0.safetensors", {"stem.conv1.gain": np.ones(16)})
     """
-    # It writes the memory of an array as it lies there.
+    # safetensors writes the memory of an array and ignores its strides.
     arrays = {n: np.asarray(a, order="C") for n, a in arrays.items()}
     with replacing(path) as temporary:
         temporary.touch()
@@ -82,5 +84,5 @@ def write(path, arrays):
             safetensors.numpy.save_file(arrays, temporary)
         except safetensors.SafetensorError as error:
             raise OSError(f"{str(path)!r} cannot be written: {error}") from None
-        # It writes files that none but their owner can read.
+        # safetensors lets only the owner read its files.
         temporary.chmod(mode)

@@ -1,4 +1,4 @@
-"""Assigns a model's variables all together, or not at all."""
+"""Assigns a model's variables all together or not at all."""
 
 import contextlib
 import functools
@@ -8,43 +8,45 @@ import keras
 
 @contextlib.contextmanager
 def all_or_nothing(variables, prepare):
-    """Holds back what is assigned until the block has ended without an error.
+    """Assigns variables at the end of a block, unless an error ends it.
 
-    Keras assigns array by array while it reads a file, and what it has
-    assigned stays where a later array is damaged.
+    Keras assigns each array as it reads it. A file that is damaged further
+    on would leave the model half loaded.
 
     Args:
         variables: List of `keras.Variable`.
-        prepare: Function of a variable and an array, that returns what the
-            variable takes, or raises.
+        prepare: Function of a variable and an array that returns the
+            variable's new value or raises.
 
     Yields:
-        A dictionary from the ids of variables to arrays, of what is held.
+        A dictionary from the ids of variables to the arrays that they will
+        be assigned.
 
     Example:
 
     >>> with all_or_nothing(model.weights, prepare):
     ...     model.load_weights("f0.weights.h5")
     """
-    held = {}
+    staged = {}
     for variable in variables:
-        variable.assign = functools.partial(_hold, held, prepare, variable)
+        variable.assign = functools.partial(_stage, staged, prepare, variable)
     try:
-        yield held
+        yield staged
     finally:
         for variable in variables:
             del variable.assign
     for variable in variables:
-        if id(variable) in held:
-            variable.assign(held[id(variable)])
+        if id(variable) in staged:
+            variable.assign(staged[id(variable)])
 
 
-def _hold(held, prepare, variable, value):
+def _stage(staged, prepare, variable, value):
+    """Keeps the value that a variable would have been assigned."""
     array = prepare(variable, keras.ops.convert_to_numpy(value))
     if array.shape != tuple(variable.shape):
         raise ValueError(
             f"{variable.path!r} must have the shape {tuple(variable.shape)}. "
             f"Received: shape={array.shape}"
         )
-    held[id(variable)] = array
+    staged[id(variable)] = array
     return variable

@@ -4,10 +4,10 @@ import numpy as np
 
 
 def checked(name, array, dtype="float32"):
-    """Returns an array in the type of a weight, if that type can hold it.
+    """Returns an array in the type of a weight, or raises if it does not fit.
 
     Args:
-        name: String, what the array is called in an error.
+        name: String, the array's name in an error.
         array: NumPy array.
         dtype: String, the weight's type. Defaults to `"float32"`.
 
@@ -15,8 +15,8 @@ def checked(name, array, dtype="float32"):
         A NumPy array of the type `dtype`.
 
     Raises:
-        ValueError: If the array does not hold real numbers, or one of them is
-            not finite, or is not in `dtype`.
+        ValueError: If the array does not hold real numbers, or if one of
+            them is not finite or is outside the range of `dtype`.
 
     Example:
 
@@ -26,7 +26,7 @@ def checked(name, array, dtype="float32"):
     """
     array = np.asarray(array)
     check_kind(name, array.dtype)
-    # What does not fit is told below.
+    # The check below reports an overflow, with the value.
     with np.errstate(all="ignore"):
         values = array.astype(dtype, copy=False)
     if np.dtype(dtype).kind in "iu":
@@ -43,13 +43,13 @@ def checked(name, array, dtype="float32"):
 
 
 def check_kind(name, dtype):
-    """Raises a ValueError unless a type is of real numbers.
+    """Raises a ValueError unless a type holds real numbers.
 
     Args:
-        name: String, what the array is called in an error.
+        name: String, the array's name in an error.
         dtype: NumPy dtype.
     """
-    # bfloat16 is no type of NumPy's own.
+    # NumPy's own types do not include bfloat16.
     if dtype.kind not in "fiu" and dtype.name != "bfloat16":
         raise ValueError(
             f"{name!r} must hold real numbers. Received: dtype={dtype}"

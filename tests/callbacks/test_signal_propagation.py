@@ -12,7 +12,7 @@ from keras_nfnets.callbacks import (
     signal_propagation,
 )
 from keras_nfnets.layers import SkipGain
-from keras_nfnets.weights.names import assign, haiku_slots
+from keras_nfnets.weights.names import assign, haiku_targets
 
 X = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
 
@@ -45,7 +45,7 @@ def test_curves_are_the_papers(name, tag):
         stochastic_depth=0.25,
     )
     assign(
-        haiku_slots(model, reference.meta["cls"]), reference.under("params/")
+        haiku_targets(model, reference.meta["cls"]), reference.under("params/")
     )
     rows = signal_propagation(model, reference[f"{tag}/x"])
     metrics = reference.under(f"{tag}/metrics/")

@@ -247,14 +247,3 @@ def test_export_keeps_what_cannot_be_folded(tmp_path):
         np.testing.assert_allclose(
             loaded.serve(x), evaluate(model, x), rtol=RATE, atol=RATE
         )
-
-
-def test_gelu_inputs_come_scaled_from_the_kernels():
-    folded = fold(NFNet(TINY, input_shape=(32, 32, 3), classes=3))
-    # What no kernel could take up stands in one of these: gates alone.
-    scaled = [
-        layer.output.shape[1:3]
-        for layer in folded.layers
-        if isinstance(layer, keras.layers.Rescaling)
-    ]
-    assert set(scaled) <= {(1, 1)}

@@ -20,7 +20,7 @@ from helpers import (
 
 import keras_nfnets
 from keras_nfnets.variants.plan import block_arguments
-from keras_nfnets.weights.names import assign, haiku_slots
+from keras_nfnets.weights.names import assign, haiku_targets
 
 MODELS = [
     "nfnet_plain",
@@ -50,7 +50,7 @@ def case(request):
         dropout=0.0,
     )
     assign(
-        haiku_slots(model, reference.meta["cls"]), reference.under("params/")
+        haiku_targets(model, reference.meta["cls"]), reference.under("params/")
     )
     return reference, model
 
@@ -118,10 +118,10 @@ def test_loss_and_every_gradient_are_the_papers(case):
     assert_outputs(to_numpy(loss(logits)), reference[f"{tag}/loss"])
     assert_outputs(dx, reference[f"{tag}/dx"], rate=2e-4)
     expected = reference.under("grads/")
-    slots = haiku_slots(model, reference.meta["cls"])
-    assert slots.keys() == expected.keys()
-    for name, slot in slots.items():
-        assert_gradients(grads[id(slot.variable)], expected[name])
+    targets = haiku_targets(model, reference.meta["cls"])
+    assert targets.keys() == expected.keys()
+    for name, target in targets.items():
+        assert_gradients(grads[id(target.variable)], expected[name])
 
 
 @pytest.mark.skipif(BACKEND == "jax", reason="building it takes 20 s on JAX")
@@ -292,7 +292,7 @@ def test_channels_first_is_refused():
 @pytest.mark.parametrize("change", ["missing", "unknown", "misshapen"])
 def test_arrays_that_do_not_fit_are_refused_whole(change):
     model = keras_nfnets.NFNet(tiny_variant(), classes=5)
-    arrays = {n: np.ones(s.shape) for n, s in haiku_slots(model).items()}
+    arrays = {n: np.ones(s.shape) for n, s in haiku_targets(model).items()}
     name = "NFNet/~/final_conv::gain"
     if change == "missing":
         del arrays[name]
@@ -302,6 +302,6 @@ def test_arrays_that_do_not_fit_are_refused_whole(change):
         arrays[name] = np.ones(3)
     before = model.get_weights()
     with pytest.raises(ValueError, match=r"NFNet/~/(final_conv|nf_block_9)"):
-        assign(haiku_slots(model), arrays)
+        assign(haiku_targets(model), arrays)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)

@@ -23,7 +23,7 @@ from helpers import (
 import keras_nfnets
 from keras_nfnets.training import unitwise
 from keras_nfnets.training.optimizers import SGD, WarmupCosine
-from keras_nfnets.weights.names import assign, haiku_slots
+from keras_nfnets.weights.names import assign, haiku_targets
 
 MODES = [
     dict(jit_compile=False),
@@ -85,7 +85,7 @@ def test_five_steps_are_the_papers():
         classifier_activation=None,
         dropout=0.0,
     )
-    assign(haiku_slots(model), reference.under("init/"))
+    assign(haiku_targets(model), reference.under("init/"))
     opt, sched = meta["opt"], meta["sched"]
     schedule = WarmupCosine(
         meta["lr"] * meta["train_batch_size"] / 256,
@@ -127,12 +127,12 @@ def test_five_steps_are_the_papers():
             strict=True,
         )
     )
-    for name, slot in haiku_slots(model).items():
+    for name, target in haiku_targets(model).items():
         # 5e-6 is ten times the noise of the reference after five steps.
         final = reference[f"final/params/{name}"]
-        np.testing.assert_allclose(to_numpy(slot.variable), final, atol=5e-6)
+        np.testing.assert_allclose(to_numpy(target.variable), final, atol=5e-6)
         average = reference[f"final/ema/{name}"]
-        found = to_numpy(averages[id(slot.variable)])
+        found = to_numpy(averages[id(target.variable)])
         np.testing.assert_allclose(found, average, atol=1e-5)
 
 
@@ -144,8 +144,8 @@ def _check_momentum(model, expected):
             strict=True,
         )
     )
-    for name, slot in haiku_slots(model).items():
-        found = to_numpy(momentums[id(slot.variable)])
+    for name, target in haiku_targets(model).items():
+        found = to_numpy(momentums[id(target.variable)])
         bound = 2e-4 * np.abs(expected[name]).max() + 2e-6
         np.testing.assert_allclose(found, expected[name], atol=bound)
 

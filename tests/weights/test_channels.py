@@ -1,4 +1,4 @@
-"""A first kernel for RGB goes into networks for other channels."""
+"""A first kernel for RGB is fitted to networks for other channels."""
 
 import warnings
 

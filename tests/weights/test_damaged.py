@@ -1,4 +1,4 @@
-"""Files that open and hold no weights are refused, at once and by name."""
+"""Files that open but hold no weights are refused early and by name."""
 
 import json
 import os

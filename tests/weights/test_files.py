@@ -1,4 +1,4 @@
-"""Weight files of the papers and of timm, in and out."""
+"""Weight files of the papers and of timm load, and are written again."""
 
 import contextlib
 import dataclasses
@@ -25,7 +25,7 @@ import keras_nfnets
 from keras_nfnets import VARIANTS
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights import haiku as haiku_files
-from keras_nfnets.weights.names import collect, timm_slots
+from keras_nfnets.weights.names import collect, timm_targets
 
 PUBLISHED = FILES / "weights" / "published_format_full.npz"
 
@@ -89,6 +89,14 @@ def test_classifier_of_another_size_stays_fresh(reference, model):
         other.get_layer("head").conv.kernel, model.get_layer("head").conv.kernel
     )
     assert other.get_layer("head").classifier.units == 3
+
+
+def test_classifier_of_another_size_without_its_bias_is_refused(model):
+    arrays = collect(timm_targets(model))
+    del arrays["head.fc.bias"]
+    arrays["head.fc.weight"] = arrays["head.fc.weight"][:3]
+    with pytest.raises(ValueError, match="'head.fc.bias' is not in the file"):
+        weight_files.load_arrays(model, arrays)
 
 
 def test_without_its_top_a_model_takes_the_rest(reference, model):
@@ -300,7 +308,7 @@ def test_tool_reads_torch_files_of_tensors_alone(tmp_path):
     import torch
 
     pico = keras_nfnets.NFNet("nfnet_pico", classes=7)
-    arrays = collect(timm_slots(pico))
+    arrays = collect(timm_targets(pico))
     state = {name: torch.tensor(array) for name, array in arrays.items()}
     torch.save(state, tmp_path / "good.pth")
     marker = tmp_path / "evil_marker"

@@ -1,4 +1,4 @@
-"""A hundred random corruptions of each kind of file; `make fuzz` tries more."""
+"""Randomly corrupted files of each kind are refused or load whole."""
 
 from collections import Counter
 

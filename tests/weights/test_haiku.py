@@ -1,4 +1,4 @@
-"""The papers' weight files are read and written; strangers' do nothing."""
+"""The papers' weight files are read and written; hostile files are refused."""
 
 import ast
 import json

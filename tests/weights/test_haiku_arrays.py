@@ -1,4 +1,4 @@
-"""Only arrays of numbers are read, and only from what makes these."""
+"""Only arrays of numbers are read, from the functions that rebuild them."""
 
 import struct
 

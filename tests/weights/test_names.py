@@ -1,4 +1,4 @@
-"""Networks with timm's weights, by timm's names, compute what timm does."""
+"""A network with timm's weights computes what timm's network does."""
 
 import dataclasses
 
@@ -8,7 +8,12 @@ from helpers import Reference, assert_outputs, variant_of_timm
 
 import keras_nfnets
 from keras_nfnets.variants.plan import block_arguments
-from keras_nfnets.weights.names import assign, collect, haiku_slots, timm_slots
+from keras_nfnets.weights.names import (
+    assign,
+    collect,
+    haiku_targets,
+    timm_targets,
+)
 
 MODELS = [
     "dm_nfnet",
@@ -30,7 +35,7 @@ def case(request):
         classes=reference.meta["kwargs"]["num_classes"],
         classifier_activation=None,
     )
-    assign(timm_slots(model), reference.under("state_dict/"))
+    assign(timm_targets(model), reference.under("state_dict/"))
     return reference, model
 
 
@@ -74,7 +79,7 @@ def test_features_and_logits_are_timm_s(case, tag):
 def test_state_dictionary_comes_back_to_the_byte(case):
     reference, model = case
     expected = reference.under("state_dict/")
-    found = collect(timm_slots(model))
+    found = collect(timm_targets(model))
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert found[name].dtype == array.dtype
@@ -93,12 +98,12 @@ def test_one_set_of_weights_in_both_sources():
         model = keras_nfnets.NFNet(
             variant, classes=10, classifier_activation=None
         )
-        assign(haiku_slots(model), arrays)
+        assign(haiku_targets(model), arrays)
         for tag in ("even", "odd"):
             found = model.predict_on_batch(reference[f"{tag}/x"])
             assert_outputs(found, reference[f"{tag}/{name}"])
     # timm's names for the same variables, as timm itself maps them.
-    haiku, timm = haiku_slots(model), timm_slots(model)
+    haiku, timm = haiku_targets(model), timm_targets(model)
     names = reference.meta["names"]
     assert names.keys() == haiku.keys()
     for theirs, ours in names.items():

@@ -1,4 +1,4 @@
-"""Fetching published weights, from a server on the loopback."""
+"""Published weights are fetched once, checked and kept on disk."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What is no finite real number becomes no weight, from whatever file."""
+"""A value that is not a finite real number is refused from any kind of file."""
 
 import pickle
 import zipfile
@@ -13,7 +13,7 @@ from helpers import BACKEND, tiny_variant, to_numpy
 import keras_nfnets
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights import keras as keras_files
-from keras_nfnets.weights.names import collect, haiku_slots, timm_slots
+from keras_nfnets.weights.names import collect, haiku_targets, timm_targets
 from keras_nfnets.weights.values import checked
 
 KINDS = ("h5", "keras", "npz", "safetensors")
@@ -39,12 +39,12 @@ def write(model, path, change):
     """Writes a file of any kind in which `change` was applied to the last."""
     kind = path.suffix[1:]
     if kind == "safetensors":
-        arrays = collect(timm_slots(model))
+        arrays = collect(timm_targets(model))
         arrays["head.fc.bias"] = change(arrays["head.fc.bias"])
         safetensors.numpy.save_file(arrays, path)
     elif kind == "npz":
         modules = {}
-        for key, array in collect(haiku_slots(model)).items():
+        for key, array in collect(haiku_targets(model)).items():
             module, _, name = key.partition("::")
             array = change(array) if key == "NFNet/~/linear::b" else array
             modules.setdefault(module, {})[name] = array
@@ -166,13 +166,13 @@ def test_read_and_assign_check_too(tmp_path, model):
     safetensors.numpy.save_file(arrays, tmp_path / "f.safetensors")
     with pytest.raises(ValueError, match="'stem.conv1.weight' must have fin"):
         keras_nfnets.weights.read(tmp_path / "f.safetensors")
-    slots = timm_slots(model)
-    arrays = collect(slots)
+    targets = timm_targets(model)
+    arrays = collect(targets)
     before = {n: a.copy() for n, a in arrays.items()}
     last = list(arrays)[-1]
     for name, array in arrays.items():
         arrays[name] = array + np.float32(np.inf if name == last else 1)
     with pytest.raises(ValueError, match="must have finite values"):
-        keras_nfnets.weights.assign(slots, arrays)
-    for name, array in collect(slots).items():
+        keras_nfnets.weights.assign(targets, arrays)
+    for name, array in collect(targets).items():
         np.testing.assert_array_equal(array, before[name])

@@ -1,4 +1,4 @@
-"""A model for inference, of stock Keras layers alone."""
+"""Folds a model into stock Keras layers for inference."""
 
 from keras_nfnets.export.folding.graph import fold as fold
 from keras_nfnets.export.folding.graph import (

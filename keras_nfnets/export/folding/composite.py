@@ -1,4 +1,4 @@
-"""The rules of folding for the layers that are built of others."""
+"""Folds stem, block and head, which are composed of other layers."""
 
 import math
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from keras_nfnets.export.folding.single import (
 
 
 def stem(make, layer, x):
+    """Folds the stem: convolutions with activations between, and a pooling."""
     first, *others = layer.convs
-    held = make.held_back(layer.act.activation)
-    x = convolution(make.of(first), first, x, held=held)
+    x = convolution(make.for_layer(first), first, x)
     for conv in others:
-        x = vp_activation(make.of(layer.act), layer.act, x)
-        x = convolution(make.of(conv), conv, x, held=held)
+        x = vp_activation(make.for_layer(layer.act), layer.act, x)
+        x = convolution(make.for_layer(conv), conv, x)
     if not layer.pool:
         return x
-    pooled = _max_pool(make.under("pool"), layer.padding, x.tensor)
+    pooled = _max_pool(make.scope("pool"), layer.padding, x.tensor)
     return Scaled(pooled, x.scale)
 
 
@@ -41,41 +41,37 @@ def _max_pool(make, padding, x):
 
 
 def nf_block(make, layer, x):
-    held = make.held_back(layer.act_in.activation)
-    inputs = x if x.scale == held else Scaled(make.whole(x))
-    activated = vp_activation(make.of(layer.act_in), layer.act_in, inputs)
-    # What goes from block to block is as the activations take it best.
-    held = held if layer.projects else inputs.scale
-    scale = layer.alpha / held
+    """Folds a block. Its last layers take up `alpha` and the skip gain."""
+    inputs = Scaled(make.materialize(x))
+    act_in = layer.act_in
+    activated = vp_activation(make.for_layer(act_in), act_in, inputs)
+    scale = layer.alpha
     if layer.use_skip_gain:
         scale *= float(array(layer.skip_gain.gain))
     branch = _branch(make, layer, activated, scale)
-    shortcut = _shortcut(make, layer, inputs, activated, held)
+    shortcut = _shortcut(make, layer, inputs, activated)
     tensors = [branch.tensor, shortcut.tensor]
-    return Scaled(make.under("add")(keras.layers.Add, tensors), held)
+    return Scaled(make.scope("add")(keras.layers.Add, tensors))
 
 
 def _branch(make, layer, x, scale):
     """Returns the branch times `scale`, which its last layer takes up."""
 
     def act(x):
-        return vp_activation(make.of(layer.act), layer.act, x)
+        return vp_activation(make.for_layer(layer.act), layer.act, x)
 
-    held = make.held_back(layer.act.activation)
-
-    def conv(sublayer, x, scale=1.0, parts=1, held=1.0):
-        return convolution(make.of(sublayer), sublayer, x, scale, parts, held)
+    def conv(sublayer, x, scale=1.0, parts=1):
+        return convolution(make.for_layer(sublayer), sublayer, x, scale, parts)
 
     def joined(x):
-        return Scaled(make.of(layer.act).join(x.tensor), x.scale)
+        return Scaled(make.for_layer(layer.act).join(x.tensor), x.scale)
 
     # The groups stay apart from the first convolution to the last spatial one.
     groups = layer.conv1.groups
-    parts = groups if make.splits(groups) else 1
-    x = conv(layer.conv0, x, parts=parts, held=held)
-    x = conv(layer.conv1, act(x), held=held)
+    x = conv(layer.conv0, x, parts=groups if make.splits(groups) else 1)
+    x = conv(layer.conv1, act(x))
     if layer.two_convs:
-        x = conv(layer.conv1b, act(x), held=held)
+        x = conv(layer.conv1b, act(x))
     if not layer.attention:
         return conv(layer.conv2, joined(act(x)), scale)
     if layer.attention_inside:
@@ -89,14 +85,15 @@ def _attend(make, layer, x, scale=1.0):
         rule, attention = efficient_channel_attention, layer.eca
     else:
         rule, attention = squeeze_excite, layer.squeeze_excite
-    return rule(make.of(attention), attention, x, scale)
+    return rule(make.for_layer(attention), attention, x, scale)
 
 
-def _shortcut(make, layer, inputs, activated, held):
+def _shortcut(make, layer, inputs, activated):
+    """Returns a block's inputs, or their projection after the activation."""
     if not layer.projects:
         return inputs
     if layer.shortcut == "pool" and layer.strides > 1:
-        pooled = make.of(layer.pool)(
+        pooled = make.for_layer(layer.pool)(
             keras.layers.AveragePooling2D,
             activated.tensor,
             2,
@@ -105,26 +102,26 @@ def _shortcut(make, layer, inputs, activated, held):
         )
         activated = Scaled(pooled, activated.scale)
     conv = layer.conv_shortcut
-    return convolution(make.of(conv), conv, activated, held=held)
+    return convolution(make.for_layer(conv), conv, activated)
 
 
 def head(make, layer, x):
+    """Folds the head: a convolution, an activation, a pooling, a classifier."""
     if layer.conv:
-        held = make.held_back(layer.act.activation)
-        x = convolution(make.of(layer.conv), layer.conv, x, held=held)
-    x = vp_activation(make.of(layer.act), layer.act, x)
+        x = convolution(make.for_layer(layer.conv), layer.conv, x)
+    x = vp_activation(make.for_layer(layer.act), layer.act, x)
     if layer.pooling is None:
         return x
     pool = {
         "avg": keras.layers.GlobalAveragePooling2D,
         "max": keras.layers.GlobalMaxPooling2D,
     }[layer.pooling]
-    x = Scaled(make.under("pool")(pool, x.tensor), x.scale)
+    x = Scaled(make.scope("pool")(pool, x.tensor), x.scale)
     if layer.classes is None:
         return x
-    logits = dense(make.of(layer.classifier), layer.classifier, x).tensor
-    # In float32 under any policy, as the head does.
-    make = make.under("predictions", "float32")
+    logits = dense(make.for_layer(layer.classifier), layer.classifier, x).tensor
+    # The head predicts in float32 under any policy.
+    make = make.scope("predictions", "float32")
     return Scaled(
         make(keras.layers.Activation, logits, layer.classifier_activation)
     )

@@ -1,4 +1,4 @@
-"""Walking a model's graph, and putting stock layers in the place of ours."""
+"""Folds a model's graph and puts stock layers in the place of ours."""
 
 import keras
 from keras import tree
@@ -11,11 +11,11 @@ from keras_nfnets.export.folding.known import (
     our_function,
     unknown,
 )
-from keras_nfnets.export.folding.scaled import Maker, Scaled, unique
+from keras_nfnets.export.folding.scaled import LayerFactory, Scaled, unique
 from keras_nfnets.graph import is_functional, is_stock
 
-# Stock layers that do nothing at inference.
-VANISHING = (
+# Stock layers that are the identity at inference.
+INFERENCE_NOOPS = (
     keras.layers.AlphaDropout,
     keras.layers.Dropout,
     keras.layers.GaussianDropout,
@@ -24,7 +24,7 @@ VANISHING = (
     keras.layers.SpatialDropout2D,
     keras.layers.SpatialDropout3D,
 )
-# Stock layers without weights that return a multiple for a multiple.
+# Stock layers that commute with a scale of their inputs.
 HOMOGENEOUS = (
     keras.layers.AveragePooling1D,
     keras.layers.AveragePooling2D,
@@ -45,26 +45,26 @@ def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
     Kernels are standardized once. Gains, the activations' `gamma` and `beta`,
     `alpha`, skip gains and the factor of channel attention go into kernels and
     biases, or into the small gates of the attention. Dropout and stochastic
-    depth vanish. The outputs are the model's, up to float rounding, and so are
-    the dtype policies; kernels are folded in float32.
+    depth disappear. The outputs equal the model's up to float rounding. The
+    dtype policies stay, and kernels are folded in float32.
 
-    What `save` then writes loads wherever Keras is, without this library. The
-    weights are copies; layers without weights are the model's own.
+    A file that `save` writes loads with Keras alone, without this library. The
+    weights are copies. Layers without weights are shared with `model`.
 
     Args:
-        model: A functional or sequential Keras model: of `NFNet`, or composed
-            of this library's layers and Keras's own.
-        keep_unknown: Boolean, whether a layer that is neither is kept as it
-            is, shared with `model`. Loading a saved model then needs that
-            layer. Defaults to `False`.
+        model: A functional or sequential Keras model. Its layers are this
+            library's and Keras's own.
+        keep_unknown: Boolean, whether any other layer is kept and shared with
+            `model`. Loading a saved model then needs that layer. Defaults to
+            `False`.
 
     Returns:
         A `keras.Model` with the inputs and outputs of `model`, not compiled.
 
     Raises:
-        ValueError: If the model is known by its `call` only (a subclassed
-            model), or has not seen its input shape, or if it has unknown
-            layers and `keep_unknown` is false. All of them are named.
+        ValueError: If the model has a `call` of its own (a subclassed model)
+            or is not built, or if it has unknown layers and `keep_unknown` is
+            false. The message names all of them.
 
     Example:
 
@@ -80,8 +80,8 @@ def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
 def _check(model, keep_unknown=False):
     if not is_functional(model):
         raise ValueError(
-            "`model` must be a functional or built sequential model, since "
-            "what a `call` of its own does is not known. Received: model of "
+            "`model` must be a functional or a built sequential model, "
+            "without a `call` of its own. Received: model of "
             f"class {type(model).__name__}"
         )
     names = list(unknown(model))
@@ -110,13 +110,14 @@ def fold_for_runtime(model):
 
 
 class _End(keras.layers.Layer):
-    """Stands after a model's outputs, where nothing takes up a scale."""
+    """Marks a model's outputs, where a scale has to be multiplied."""
 
     def call(self, inputs):
         return inputs
 
 
 def _fold(model, name, native=False):
+    """Returns the folded model without checking its layers."""
     graph = _Graph(model, native)
     if isinstance(model, keras.Sequential):
         inputs = x = keras.Input(
@@ -126,7 +127,7 @@ def _fold(model, name, native=False):
             x = graph.call(layer, x)
         return keras.Model(inputs, graph.call(_End(), x), name=name)
     outputs = tree.map_structure(_End(), model.output)
-    # Plain and not compiled, as the clone will be.
+    # The clone has this class and is not compiled either.
     plain = keras.Model(model.input, outputs, name=name)
     return keras.models.clone_model(
         plain, clone_function=lambda layer: layer, call_function=graph.call
@@ -134,7 +135,7 @@ def _fold(model, name, native=False):
 
 
 class _Graph:
-    """Calls, in the place of a model's layers, those of the folded model."""
+    """Calls the layers of the folded model in the place of the model's."""
 
     def __init__(self, model, native):
         self.native = native
@@ -142,41 +143,46 @@ class _Graph:
             layer.name for layer in operations(model) if _is_shared(layer)
         }
         self.copies = {}
-        self.wholes = {}
+        self.materialized = {}
 
     def call(self, layer, *args, **kwargs):
-        """Returns a `Scaled`, or tensors, for arguments of both kinds."""
+        """Returns a layer's folded outputs: a `Scaled`, or tensors.
+
+        An argument is a `Scaled` too, or a tensor.
+        """
         first = args[0] if args else kwargs.get("inputs")
         x = first if isinstance(first, Scaled) else Scaled(first)
         kind = type(layer)
         if kind in RULES:
-            return RULES[kind](self._maker(layer), layer, x)
-        if kind in VANISHING and not kwargs.get("training"):
+            return RULES[kind](self._factory(layer), layer, x)
+        if kind in INFERENCE_NOOPS and not kwargs.get("training"):
             return x
         if kind in HOMOGENEOUS:
             return Scaled(layer(x.tensor), x.scale)
         if kind is keras.layers.Activation and our_function(layer):
-            return single.function(self._maker(layer), layer.activation, x)
-        # More weights are those of a quantized or adapted kernel.
+            return single.function(self._factory(layer), layer.activation, x)
+        # A quantized or adapted (LoRA) kernel has more weights.
         if kind in LINEAR and len(layer.weights) == 1 + layer.use_bias:
             return self._linear(layer, x)
-        args, kwargs = tree.map_structure(self._whole, (args, kwargs))
+        args, kwargs = tree.map_structure(self._materialize, (args, kwargs))
         if kind is _End:
             return self._end(args[0])
         return self._call_copy(layer, *args, **kwargs)
 
-    def _maker(self, layer):
-        return Maker(self.taken, layer.name, layer.dtype_policy, self.native)
+    def _factory(self, layer):
+        return LayerFactory(
+            self.taken, layer.name, layer.dtype_policy, self.native
+        )
 
-    def _whole(self, x):
+    def _materialize(self, x):
         if not isinstance(x, Scaled):
             return x
         key = id(x.tensor), x.scale
-        if key not in self.wholes:
-            make = Maker(self.taken, "rescaled", x.tensor.dtype)
-            # Holds the tensor, so that no other one gets its id.
-            self.wholes[key] = make.whole(x), x.tensor
-        return self.wholes[key][0]
+        if key not in self.materialized:
+            make = LayerFactory(self.taken, "rescaled", x.tensor.dtype)
+            # Keep the tensor alive, so that no other one gets its id.
+            self.materialized[key] = make.materialize(x), x.tensor
+        return self.materialized[key][0]
 
     def _end(self, x):
         # Keras 3.13 makes no model of an input alone.
@@ -186,6 +192,7 @@ class _Graph:
         return keras.layers.Identity(name=name, dtype=x.dtype)(x)
 
     def _linear(self, layer, x):
+        """Copies a linear layer with the scale of its inputs in its kernel."""
         config = layer.get_config()
         config["name"] = unique(layer.name, self.taken)
         function = our_function(layer)
@@ -195,10 +202,11 @@ class _Graph:
         outputs = Scaled(copy(x.tensor))
         kernel, *others = layer.get_weights()
         copy.set_weights([kernel * x.scale, *others])
-        make = self._maker(layer).under("activation")
+        make = self._factory(layer).scope("activation")
         return single.function(make, function, outputs)
 
     def _call_copy(self, layer, *args, **kwargs):
+        """Calls a copy of a layer, or the layer itself if it is shared."""
         if _is_shared(layer):
             return layer(*args, **kwargs)
         if id(layer) not in self.copies:
@@ -208,7 +216,7 @@ class _Graph:
         if not is_functional(layer):
             copy.set_weights(layer.get_weights())
             if hasattr(copy, "finalize_state"):
-                copy.finalize_state()  # what Normalization computes with
+                copy.finalize_state()  # Normalization computes with it
         return outputs
 
     def _copy(self, layer):
@@ -219,7 +227,7 @@ class _Graph:
 
 
 def _is_shared(layer):
-    """Whether the folded model has the very layer of the model."""
+    """Returns whether both models have the same layer object."""
     if type(layer) in RULES or is_functional(layer):
         return False
     return not is_stock(type(layer)) or not getattr(layer, "weights", None)

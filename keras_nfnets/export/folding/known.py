@@ -1,4 +1,4 @@
-"""What can be folded: models known by their graph, of layers that are known."""
+"""Finds the layers of a model that folding does not know."""
 
 import keras
 
@@ -6,7 +6,8 @@ from keras_nfnets.export.folding.composite import RULES
 from keras_nfnets.export.folding.single import FUNCTIONS
 from keras_nfnets.graph import is_functional, is_stock
 
-# Stock layers whose first weight takes up what their inputs are multiplied by.
+# Stock layers that are linear in their first weight. A scale of their inputs
+# can be folded into it.
 LINEAR = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
@@ -18,14 +19,14 @@ LINEAR = (
 
 
 def operations(model):
-    """Returns the layers and operations of a model known by its graph."""
+    """Returns the layers and operations of a functional or sequential model."""
     if isinstance(model, keras.Sequential):
         return model.layers
     return model.operations
 
 
 def unknown(model, prefix=""):
-    """Yields what is in a model that neither we nor a plain Keras can make."""
+    """Yields the names of the layers that are neither ours nor Keras's own."""
     for layer in operations(model):
         name = f"{prefix}{layer.name}"
         if is_functional(layer):
@@ -35,13 +36,14 @@ def unknown(model, prefix=""):
 
 
 def our_function(layer):
-    """Returns the activation of ours that a stock layer has, or `None`."""
+    """Returns a stock layer's activation if it is one of ours, or `None`."""
     if type(layer) not in (*LINEAR, keras.layers.Activation):
         return None
     return layer.activation if layer.activation in FUNCTIONS else None
 
 
 def _is_known(layer):
+    """Returns whether a layer and its activations can be folded or copied."""
     if type(layer) in RULES:
         names = ("activation", "classifier_activation")
         functions = (getattr(layer, name, None) for name in names)
@@ -59,7 +61,7 @@ def _is_known(layer):
 
 
 def _names_others(config):
-    """Whether a serialized object holds one that is not Keras's."""
+    """Returns whether a serialized object contains one that is not Keras's."""
     if isinstance(config, dict):
         module = config.get("module") if "class_name" in config else None
         if module is not None and module.partition(".")[0] != "keras":

@@ -1,10 +1,11 @@
-"""The rules of folding: what takes the place of each layer that is not a block.
+"""Folds each layer that is not composed of others into stock layers.
 
-A rule takes a `Maker`, the layer, and a `Scaled`, and returns a `Scaled`. What
-a layer multiplies its outputs by it hands on, for a kernel to take up.
+A rule takes a `LayerFactory`, the layer and its inputs as a `Scaled`, and
+returns a `Scaled`. The factor of a layer becomes the pending scale of its
+outputs, and the next kernel takes it up.
 """
 
-import functools
+import math
 
 import keras
 import numpy as np
@@ -12,13 +13,7 @@ from keras import ops
 
 from keras_nfnets import layers
 from keras_nfnets.export.folding.native import tanh_gelu
-from keras_nfnets.export.folding.scaled import (
-    CUBIC,
-    INPUT_SCALES,
-    SLOPE,
-    Scaled,
-    array,
-)
+from keras_nfnets.export.folding.scaled import Scaled, array
 from keras_nfnets.layers.activations import GAMMA, get
 
 CONVOLUTIONS = {
@@ -28,7 +23,10 @@ CONVOLUTIONS = {
     layers.WSConv2DTranspose: keras.layers.Conv2DTranspose,
     layers.WSDepthwiseConv2D: keras.layers.DepthwiseConv2D,
 }
-# What of a convolution's configuration its outputs depend on.
+# The tanh form of GELU is `x * sigmoid(x * (SLOPE + CUBIC * x ** 2))`.
+SLOPE = 2 * math.sqrt(2 / math.pi)
+CUBIC = 0.044715 * SLOPE
+# The settings of a convolution that its outputs depend on.
 GEOMETRY = (
     "filters",
     "kernel_size",
@@ -40,7 +38,7 @@ GEOMETRY = (
     "depth_multiplier",
     "use_bias",
 )
-# Our activations as functions, as layers take them for an argument.
+# Our activations, as a layer takes them for its argument `activation`.
 FUNCTIONS = {
     get(name, use_gamma): (name, use_gamma)
     for name in GAMMA
@@ -53,24 +51,22 @@ def vp_activation(make, layer, x):
 
 
 def function(make, activation, x):
-    """The rule for what stands as `activation` among a layer's arguments."""
+    """Folds the function that a layer has as its argument `activation`."""
     if activation is None or activation is keras.activations.linear:
         return x
     if activation in FUNCTIONS:
         return _activated(make, x, *FUNCTIONS[activation])
-    return Scaled(make(keras.layers.Activation, make.whole(x), activation))
+    return Scaled(
+        make(keras.layers.Activation, make.materialize(x), activation)
+    )
 
 
 def _activated(make, x, name, use_gamma, beta=1.0):
     scale = beta * (GAMMA[name] if use_gamma else 1.0)
-    if name == "gelu" and x.scale == make.held_back(name) != 1.0:
-        apply, scale = _gelu_of_scaled, scale * x.scale
-    else:
-        x = x if isinstance(x.tensor, list) else Scaled(make.whole(x))
-        apply = functools.partial(_stock_activation, name=name)
     if isinstance(x.tensor, list):
-        return Scaled([apply(make, part) for part in x.tensor], scale)
-    return Scaled(apply(make, x.tensor), scale)
+        parts = [_stock_activation(make, part, name) for part in x.tensor]
+        return Scaled(parts, scale)
+    return Scaled(_stock_activation(make, make.materialize(x), name), scale)
 
 
 def _stock_activation(make, x, name):
@@ -82,97 +78,80 @@ def _stock_activation(make, x, name):
         return _gelu(make, x)
     if name == "leaky_relu":
         return make(keras.layers.LeakyReLU, x, negative_slope=0.01)
-    # Keras's GELU by that name is that of the error function.
+    # Keras's "gelu" is the form with the error function.
     name = {"gelu_erf": "gelu", "soft_sign": "softsign"}.get(name, name)
     return make(keras.layers.Activation, x, name)
 
 
 def _gelu(make, x):
-    """The tanh form, of as few operations as stock layers have for it.
+    """Returns the tanh form of GELU, from as few stock layers as possible.
 
-    `(1 + tanh(z)) / 2` is `sigmoid(2 z)`. On TensorFlow, 2 CPU cores, 4 M
-    values: 20 ms, against 25 ms for `keras.ops.gelu(x, approximate=True)`.
+    `(1 + tanh(z)) / 2` is `sigmoid(2 z)`. This takes less time than
+    `keras.ops.gelu(x, approximate=True)` (`benchmarks/NOTES.md`).
     """
-    z = make.under("square").multiply(x, x)
-    z = make.under("slope", x.dtype)(keras.layers.Rescaling, z, CUBIC, SLOPE)
-    return _gelu_gated(make, x, z)
-
-
-def _gelu_of_scaled(make, y):
-    """The same of inputs times `INPUT_SCALES["gelu"]`, and so its outputs.
-
-    One pass over the values less, of six.
-    """
-    z = make.under("square").multiply(y, y)
-    return _gelu_gated(make, y, ops.add(z, SLOPE / INPUT_SCALES["gelu"]))
-
-
-def _gelu_gated(make, x, z):
-    z = make.under("cubic").multiply(x, z)
-    gate = make.under("gate")(keras.layers.Activation, z, "sigmoid")
+    z = make.scope("square").multiply(x, x)
+    z = make.scope("slope", x.dtype)(keras.layers.Rescaling, z, CUBIC, SLOPE)
+    z = make.scope("cubic").multiply(x, z)
+    gate = make.scope("gate")(keras.layers.Activation, z, "sigmoid")
     return make.multiply(x, gate)
 
 
 def ws_convolution(make, layer, x):
     x = convolution(make, layer, x)
     x = Scaled(make.join(x.tensor), x.scale)
-    return function(make.under("activation"), layer.activation, x)
+    return function(make.scope("activation"), layer.activation, x)
 
 
-def convolution(make, layer, x, scale=1.0, parts=1, held=1.0):
-    """Folds a standardized convolution, without its activation.
+def convolution(make, layer, x, scale=1.0, parts=1):
+    """Folds a standardized convolution without its activation.
 
     Args:
-        make: A `Maker`.
+        make: A `LayerFactory`.
         layer: The convolution.
-        x: A `Scaled`, in one part or in one per group.
-        scale: Float, multiplies the outputs. Defaults to `1.0`.
-        parts: Integer, in how many parts the outputs of an ungrouped
-            convolution come. Defaults to `1`.
-        held: Float, the `scale` of what is returned: what comes next is to
-            multiply by it. Defaults to `1.0`.
+        x: A `Scaled` of one tensor, or of a list with a part for each group.
+        scale: Float, a factor of the outputs. Defaults to `1.0`.
+        parts: Integer, the number of parts of the outputs if the convolution
+            is not grouped. Defaults to `1`.
 
     Returns:
-        A `Scaled`, in one part per group if `make.splits` them.
+        A `Scaled` without a pending scale. It has a part for each group if
+        `make.splits` them.
     """
     config = layer.get_config()
-    scale = scale / held
     settings = {key: config[key] for key in GEOMETRY if key in config}
     weights = [array(layer.standardize(layer.kernel)) * (x.scale * scale)]
     if layer.use_bias:
         weights.append(array(layer.bias) * scale)
     tensors = x.tensor if isinstance(x.tensor, list) else [x.tensor]
     if settings["padding"] == "symmetric":
-        # With stride 1 the same pixels.
+        # With stride 1 both pad the same pixels.
         settings["padding"] = "same" if set(layer.strides) == {1} else "valid"
-        tensors = [_pad(make.under("pad"), layer, part) for part in tensors]
+        tensors = [_pad(make.scope("pad"), layer, part) for part in tensors]
     if make.splits(settings.get("groups", 1)):
         parts = settings["groups"]
         settings["groups"] = 1
         if len(tensors) == 1:
             tensors = ops.split(tensors[0], parts, axis=-1)
-    # Its weights are set or read; to draw them first would take seconds.
+    # The weights are replaced at once, and random ones would take seconds.
     settings[layer.kernel_initializer_argument] = "zeros"
     kind = CONVOLUTIONS[type(layer)]
     if parts == 1:
-        outputs = make(kind, *tensors, weights=weights, **settings)
-        return Scaled(outputs, held)
+        return Scaled(make(kind, *tensors, weights=weights, **settings))
     settings["filters"] //= parts
     tensors = tensors if len(tensors) == parts else tensors * parts
     weights = zip(*(np.split(w, parts, axis=-1) for w in weights), strict=True)
     return Scaled(
         [
-            make.under(f"part{i}")(kind, part, weights=arrays, **settings)
+            make.scope(f"part{i}")(kind, part, weights=arrays, **settings)
             for i, (part, arrays) in enumerate(
                 zip(tensors, weights, strict=True)
             )
-        ],
-        held,
+        ]
     )
 
 
 def _pad(make, layer, x):
-    """Pads as `padding="symmetric"` does, if the stride asks for it."""
+    """Pads as `padding="symmetric"` does before a strided convolution."""
     if set(layer.strides) == {1} or set(layer.kernel_size) == {1}:
         return x
     sides = [
@@ -185,7 +164,7 @@ def _pad(make, layer, x):
 
 
 def dense(make, layer, x, **settings):
-    """Folds a dense layer, without its activation."""
+    """Folds a dense layer without its activation."""
     weights = [array(layer.kernel) * x.scale]
     if layer.use_bias:
         weights.append(array(layer.bias))
@@ -202,21 +181,23 @@ def dense(make, layer, x, **settings):
 
 
 def squeeze_excite(make, layer, x, scale=1.0):
-    mean = make.under("mean")(
+    """Folds squeeze-excite: a pooled mean, two dense layers, a gate."""
+    mean = make.scope("mean")(
         keras.layers.GlobalAveragePooling2D, x.tensor, keepdims=True
     )
-    reduce, expand = make.of(layer.reduce), make.of(layer.expand)
+    reduce, expand = make.for_layer(layer.reduce), make.for_layer(layer.expand)
     hidden = dense(reduce, layer.reduce, Scaled(mean, x.scale))
-    hidden = function(reduce.under("activation"), layer.activation, hidden)
+    hidden = function(reduce.scope("activation"), layer.activation, hidden)
     gate = dense(expand, layer.expand, hidden, activation="sigmoid").tensor
     return _gated(make, x, gate, scale * layer.scale)
 
 
 def efficient_channel_attention(make, layer, x, scale=1.0):
+    """Folds ECA: a pooled mean, a 1D convolution over channels, a gate."""
     channels = x.tensor.shape[-1]
-    gate = make.under("mean")(keras.layers.GlobalAveragePooling2D, x.tensor)
-    gate = make.under("column")(keras.layers.Reshape, gate, (channels, 1))
-    gate = make.of(layer.conv)(
+    gate = make.scope("mean")(keras.layers.GlobalAveragePooling2D, x.tensor)
+    gate = make.scope("column")(keras.layers.Reshape, gate, (channels, 1))
+    gate = make.for_layer(layer.conv)(
         keras.layers.Conv1D,
         gate,
         filters=1,
@@ -226,14 +207,14 @@ def efficient_channel_attention(make, layer, x, scale=1.0):
         use_bias=False,
         weights=[array(layer.conv.kernel) * x.scale],
     )
-    gate = make.under("gate")(keras.layers.Reshape, gate, (1, 1, channels))
+    gate = make.scope("gate")(keras.layers.Reshape, gate, (1, 1, channels))
     return _gated(make, x, gate, scale * layer.scale)
 
 
 def _gated(make, x, gate, scale):
-    # Not in the kernel before, since the gate depends on what that returns.
-    # One number per channel is quickly multiplied.
-    gate = make.whole(Scaled(gate, scale * x.scale))
+    # The kernel before cannot take up the scale, since the gate depends on its
+    # outputs. The gate can, and it has one number for each channel.
+    gate = make.materialize(Scaled(gate, scale * x.scale))
     return Scaled(make.multiply(x.tensor, gate))
 
 
