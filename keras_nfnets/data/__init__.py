@@ -4,6 +4,7 @@ from keras_nfnets.data.arrays import Dataset as Dataset
 from keras_nfnets.data.arrays import digits as digits
 from keras_nfnets.data.arrays import from_arrays as from_arrays
 from keras_nfnets.data.augmentation import augment_batch as augment_batch
+from keras_nfnets.data.distortion import distort as distort
 from keras_nfnets.data.folder import folder as folder
 from keras_nfnets.data.grid import draw_grid as draw_grid
 from keras_nfnets.data.images import normalize as normalize
@@ -24,6 +25,7 @@ __all__ = [
     "Source",
     "augment_batch",
     "digits",
+    "distort",
     "draw_grid",
     "folder",
     "from_arrays",
