@@ -1,6 +1,7 @@
 """Lists the settings of a run that the command line takes, as data."""
 
 import dataclasses
+from collections import ChainMap
 from collections.abc import Collection
 from typing import Any
 
@@ -14,6 +15,9 @@ PRECISIONS = {
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
+# Recipes have their network's name, but for these.
+OTHER_RECIPES: dict[str, Any] = {"nfnet_f5_repeated": None}
+RECIPE_NAMES = ChainMap(OTHER_RECIPES, VARIANTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,11 @@ class Option:
 
 OPTIONS = {
     "recipe": Option(
-        str, "whose training settings", "recipe_name", "nfnet_pico", VARIANTS
+        str,
+        "whose training settings",
+        "recipe_name",
+        "nfnet_pico",
+        RECIPE_NAMES,
     ),
     "variant": Option(
         str, "the network (the recipe's)", "variant", names=VARIANTS
@@ -100,7 +108,7 @@ def check_names(options):
         if names is not None and value is not None and value not in names:
             rule = (
                 "a name that `keras-nfnets list` shows"
-                if names is VARIANTS
+                if names is VARIANTS or names is RECIPE_NAMES
                 else f"one of {sorted(names)}"
             )
             raise ValueError(

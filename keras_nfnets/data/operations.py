@@ -96,21 +96,28 @@ def _solarize_add(image, draw):
 
 
 def _color(image, draw):
-    return _blend(_grey(image), image, _factor(draw))
+    factor = _factor(draw)
+    return image if factor == 1 else _blend(_grey(image), image, factor)
 
 
 def _contrast(image, draw):
+    factor = _factor(draw)
+    if factor == 1:
+        return image
     if draw.corrected:
         grey = _grey(image)
         # The mean, rounded, as Pillow has it.
         mean = (2 * int(grey.sum(dtype="int64")) + grey.size) // (2 * grey.size)
     else:
         mean = min(image.shape[0] * image.shape[1] // 256, 255)
-    return look_up(image, _blend(mean, VALUES.astype("uint8"), _factor(draw)))
+    return look_up(image, _blend(mean, VALUES.astype("uint8"), factor))
 
 
 def _brightness(image, draw):
-    return look_up(image, _blend(0, VALUES.astype("uint8"), _factor(draw)))
+    factor = _factor(draw)
+    if factor == 1:
+        return image
+    return look_up(image, _blend(0, VALUES.astype("uint8"), factor))
 
 
 def _sharpness(image, draw):
@@ -171,8 +178,6 @@ def _factor(draw):
 
 def _blend(degenerate, image, factor):
     """Goes from a degenerate image through the image and beyond."""
-    if factor == 1:
-        return image
     degenerate = np.asarray(degenerate, "float32")
     result = image.astype("float32")
     result -= degenerate
