@@ -19,6 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from keras_nfnets.data import folder, train_batches
+from keras_nfnets.data.byte_images import opencv
 from keras_nfnets.data.decoding import CROP_AREA, CROP_ASPECT_RATIO
 from keras_nfnets.recipes import RECIPES
 
@@ -36,6 +37,7 @@ RECIPE, LARGE = (
 PLAIN = dataclasses.replace(
     RECIPE, randaugment_layers=0, mixup_share=0.0, cutmix_share=0.0
 )
+BATCH_PARTNERS = dataclasses.replace(RECIPE, mix_partners="batch")
 
 
 def main():
@@ -84,6 +86,9 @@ def pipelines(root):
         LIMIT: limit(root),
         "keras_nfnets without augmentation": train_batches(source, PLAIN),
         "keras_nfnets with nfnet_f0's recipe": train_batches(source, RECIPE),
+        "keras_nfnets with nfnet_f0's recipe, partners of the batch": (
+            train_batches(source, BATCH_PARTNERS)
+        ),
         "keras_nfnets with nfnet_f5's recipe": train_batches(source, LARGE),
     }
     try:
@@ -161,7 +166,8 @@ def report(pairs, rounds, cores):
         "parts of scikit-learn's two photographs, to batches of "
         f"{BATCH} at {RECIPE.train_size} px; nfnet_f5's at {LARGE.train_size}.",
         *tables.where_and_when(rounds),
-        f"TensorFlow {tf.__version__}.",
+        f"TensorFlow {tf.__version__}, "
+        + (f"OpenCV {cv2.__version__}." if (cv2 := opencv()) else "no OpenCV."),
         "",
         *tables.table(columns, rows),
         "",

@@ -1,6 +1,7 @@
 """Lists the settings of a run that the command line takes, as data."""
 
 import dataclasses
+from collections import ChainMap
 from collections.abc import Collection
 from typing import Any
 
@@ -24,6 +25,9 @@ EXPORTS = {
 }
 # In which of these is written; not every format knows all.
 EXPORT_PRECISIONS = ("float32", "float16", "int8")
+# Recipes have their network's name, but for these.
+OTHER_RECIPES: dict[str, Any] = {"nfnet_f5_repeated": None}
+RECIPE_NAMES = ChainMap(OTHER_RECIPES, VARIANTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +59,11 @@ class Option:
 
 OPTIONS = {
     "recipe": Option(
-        str, "whose training settings", "recipe_name", "nfnet_pico", VARIANTS
+        str,
+        "whose training settings",
+        "recipe_name",
+        "nfnet_pico",
+        RECIPE_NAMES,
     ),
     "variant": Option(
         str, "the network (the recipe's)", "variant", names=VARIANTS
@@ -109,7 +117,7 @@ def check_names(options):
         names = OPTIONS[name].names if name in OPTIONS else None
         if names is None or value is None or value in names:
             continue
-        if names is VARIANTS:
+        if names is VARIANTS or names is RECIPE_NAMES:
             rule = "the name of a network"
             raise unknown_name(name, value, rule, names, "`keras-nfnets list`")
         raise ValueError(

@@ -51,9 +51,7 @@ KNOW_THEIR_BACKEND = {
     "training.unitwise",
 }
 # And these run inside tf.data, on TensorFlow whatever Keras runs on.
-KNOW_THEIR_BACKEND |= {
-    f"data.{name}" for name in ("augmentation", "decoding", "randaugment")
-}
+KNOW_THEIR_BACKEND |= {"data.decoding"}
 
 
 def module_name(path):

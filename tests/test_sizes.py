@@ -10,10 +10,7 @@ LONG_MODULES = {
     "recipes.recipe": "a field, its words and its rule for each setting",
 }
 _ARGUMENTS = "a line for each argument, in the signature and in the body"
-_ONE_GRAPH = "inner functions that share what the outer one computes"
 LONG_FUNCTIONS = {
-    "data.randaugment:operations": "a table: an entry for each operation",
-    "data.randaugment:randaugment": _ONE_GRAPH,
     "layers.block:__init__": _ARGUMENTS,
     "layers.head:__init__": _ARGUMENTS,
 }

@@ -1,6 +1,7 @@
 """Runs the commands of the command line."""
 
 import contextlib
+import math
 import sys
 import time
 from dataclasses import replace
@@ -63,7 +64,11 @@ def data(source, show, recipe, test=False, **options):
     settings = from_options(recipe=recipe, data=source, **options)
     source = open_source(source, settings.max_pixels)
     count = min(32, source.test_count if test else source.train_count)
-    recipe = replace(settings.recipe, batch_size=count)
+    # Pairs and repeats divide a batch.
+    divisor = math.lcm(2, settings.recipe.repeats)
+    recipe = replace(
+        settings.recipe, batch_size=math.ceil(count / divisor) * divisor
+    )
     batches = (
         test_batches(source, recipe)
         if test

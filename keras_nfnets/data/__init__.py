@@ -4,26 +4,30 @@ from keras_nfnets.data.arrays import Dataset as Dataset
 from keras_nfnets.data.arrays import digits as digits
 from keras_nfnets.data.arrays import from_arrays as from_arrays
 from keras_nfnets.data.augmentation import augment_batch as augment_batch
+from keras_nfnets.data.distortion import distort as distort
 from keras_nfnets.data.folder import folder as folder
 from keras_nfnets.data.grid import draw_grid as draw_grid
 from keras_nfnets.data.images import normalize as normalize
 from keras_nfnets.data.images import read_image as read_image
-from keras_nfnets.data.opening import open_source as open_source
+from keras_nfnets.data.open_source import open_source as open_source
 from keras_nfnets.data.pipeline import test_batches as test_batches
 from keras_nfnets.data.pipeline import train_batches as train_batches
 from keras_nfnets.data.records import tfrecord as tfrecord
 from keras_nfnets.data.records import write_records as write_records
 from keras_nfnets.data.shards import whole_shards as whole_shards
-from keras_nfnets.data.skipped import SkippedImages as SkippedImages
 from keras_nfnets.data.sources import Source as Source
+from keras_nfnets.data.stateless import StatelessLayer as StatelessLayer
 from keras_nfnets.data.tfds import tfds as tfds
+from keras_nfnets.data.unreadable import SkippedImages as SkippedImages
 
 __all__ = [
     "Dataset",
     "SkippedImages",
     "Source",
+    "StatelessLayer",
     "augment_batch",
     "digits",
+    "distort",
     "draw_grid",
     "folder",
     "from_arrays",

@@ -1,4 +1,4 @@
-"""From the content of an image file to pixels of the size a network takes.
+"""Makes pixels of a network's size of the content of an image file.
 
 Everything here runs inside tf.data, on TensorFlow whatever Keras runs on.
 """
@@ -33,7 +33,7 @@ def decode_train(raw, source, recipe, seed):
     if recipe.random_crop:
         image = _crop(raw, source, seed)
     else:
-        image = _whole(raw, source)
+        image = decode_whole(raw, source)
     # Resizing reads a byte so much more slowly than a float, sixteen times for
     # every pixel, that the copy pays.
     image = tf.cast(image, tf.float32)
@@ -58,12 +58,13 @@ def decode_test(raw, source, recipe):
         A float32 tensor `(size, size, channels)`.
     """
     size, margin = recipe.test_size, recipe.test_margin
-    image = _resize(_whole(raw, source), size + margin, source.channels)
+    image = _resize(decode_whole(raw, source), size + margin, source.channels)
     start = (margin + 1) // 2
     return image[start : start + size, start : start + size]
 
 
-def _whole(raw, source):
+def decode_whole(raw, source):
+    """Returns all pixels of an image; arguments as `decode_train`."""
     if raw.dtype != "string":
         return raw
     return pixels.decode(raw, source.channels, source.max_pixels)

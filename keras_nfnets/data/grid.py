@@ -23,13 +23,13 @@ def draw_grid(
 ) -> None:
     """Draws the first images of a dataset, as they were before normalization.
 
-    Above each image are its classes, with their shares if there are several.
+    Above each image are its classes, with their fractions if there are several.
 
     Args:
-        batches: Iterable of `(images, shares)`, as `train_batches` gives, or
-            of `(images, shares, weights)`, as `test_batches` gives: normalized
-            images `(count, height, width, channels)` of 1 or 3 channels, and
-            `(count, classes)`. Images of weight 0 are left out.
+        batches: Iterable of `(images, soft_labels)`, as `train_batches` gives,
+            or of `(images, soft_labels, weights)`, as `test_batches` gives:
+            normalized images `(count, height, width, channels)` of 1 or 3
+            channels, and `(count, classes)`. Images of weight 0 are left out.
         source: Object with `class_names`, `mean` and `std`, such as what
             `open_source` returns.
         path: String or path of the picture, a PNG or another format that
@@ -70,36 +70,36 @@ def draw_grid(
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
-    for axes, (image, shares) in zip(grid, found, strict=False):
+    for axes, (image, soft_labels) in zip(grid, found, strict=False):
         pixels = image * np.float32(source.std) + np.float32(source.mean)
         pixels = np.clip(np.rint(pixels), 0, 255).astype("uint8")
         if pixels.shape[-1] == 1:
             pixels = pixels.repeat(3, axis=-1)
         axes.imshow(pixels)
-        label = printable(_label(shares, source.class_names))
+        label = printable(_label(soft_labels, source.class_names))
         axes.set_title(textwrap.fill(label, 24), fontsize=7)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
 def _first(batches, count):
-    """Returns the first images and their shares, without what fills up."""
+    """Returns the first images and their soft labels, without what fills up."""
     found = []
-    for images, shares, *weights in batches:
+    for images, soft_labels, *weights in batches:
         images = np.asarray(images, "float32")
         real = np.asarray(weights[0]) != 0 if weights else slice(None)
-        found += zip(images[real], np.asarray(shares)[real], strict=True)
+        found += zip(images[real], np.asarray(soft_labels)[real], strict=True)
         if len(found) >= count:
             break
     return found[:count]
 
 
-def _label(shares, class_names):
+def _label(soft_labels, class_names):
     """Returns "cat" or, of a mixed image, "cat 0.7, dog 0.3"."""
-    order = np.argsort(-shares, kind="stable")
-    shown = [i for i in order if shares[i] >= 0.005] or order[:1]
+    order = np.argsort(-soft_labels, kind="stable")
+    shown = [i for i in order if soft_labels[i] >= 0.005] or order[:1]
     if len(shown) == 1:
         return class_names[shown[0]]
     return ", ".join(
-        f"{class_names[i]} {round(float(shares[i]), 2):g}" for i in shown
+        f"{class_names[i]} {round(float(soft_labels[i]), 2):g}" for i in shown
     )

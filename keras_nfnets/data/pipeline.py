@@ -1,4 +1,4 @@
-"""From a source to batches: one function for training, one for evaluation.
+"""Makes batches of a source, for training and for evaluation.
 
 Images are counted from the start of a run. What is random about an image
 follows from the seed and its number alone, and so does the order of an epoch:
@@ -6,24 +6,29 @@ a run that goes on at some step sees what it would have seen.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_not_negative, check_seed
-from keras_nfnets.data.augmentation import augment_batch
-from keras_nfnets.data.corrupt import fill_gaps
-from keras_nfnets.data.decoding import decode_test, decode_train
-from keras_nfnets.data.order import shuffled_numbers
-from keras_nfnets.data.runtime import tensorflow
-from keras_nfnets.data.shards import (
-    host_count,
-    stop_if_broken,
-    unbroken,
-    whole_epoch,
+from keras_nfnets.data.augmentation import (
+    as_bytes,
+    augment_batch,
+    augments,
 )
+from keras_nfnets.data.decoding import (
+    decode_test,
+    decode_train,
+    decode_whole,
+)
+from keras_nfnets.data.numbered import filling, test_records, train_records
+from keras_nfnets.data.runtime import tensorflow
+from keras_nfnets.data.shards import stop_if_broken
 from keras_nfnets.data.sources import Source, Streamed
+from keras_nfnets.data.stateless import Seeds, StatelessLayer
+from keras_nfnets.data.unreadable import fill_gaps
 from keras_nfnets.recipes.recipe import Recipe
 
 # Test images stay in memory, as the network takes them, up to so many bytes.
@@ -41,9 +46,13 @@ def train_batches(
 ) -> Any:
     """Returns a run's training batches, without end, from one step on.
 
-    Every image is seen once per epoch, in an order of the epoch's own; the
-    images that do not fill a batch begin the next epoch. A cropped, resized
-    and mirrored batch is augmented and normalized as a whole.
+    Every image is read once before any is read again, in an order that changes
+    each time; the images that do not fill a batch begin the next pass. A step
+    reads `recipe.images_per_step` images: an epoch of as many steps as batches
+    fit into the images is one pass or, of images that are mixed in pairs, two.
+    A cropped, resized and mirrored batch is augmented and normalized as a
+    whole. From resizing to normalization it is of bytes, cut as in the papers'
+    code, where the recipe augments it.
 
     Args:
         source: `Source`.
@@ -53,17 +62,20 @@ def train_batches(
             decoded. Defaults to `0`.
         host: Integer, which of the hosts this is. Defaults to `0`.
         hosts: Integer, how many share a batch. Defaults to `1`.
-        augment: Function or layer that takes a batch of images in [0, 255]
-            and returns one, in place of the recipe's MixUp, CutMix and
-            RandAugment. Defaults to `None`.
+        augment: Function or layer that takes a batch of float32 images in
+            [0, 255] and returns one, in place of the recipe's MixUp, CutMix
+            and RandAugment. A `StatelessLayer` follows from seed and step
+            alone, as the recipe's do. Defaults to `None`.
 
     Returns:
         A `tf.data.Dataset` of images `(batch, size, size, channels)`,
-        normalized, and labels `(batch, classes)`, the share of each class.
+        normalized, and soft labels `(batch, classes)`, the fraction of each
+        class.
 
     Raises:
-        ValueError: If the batch cannot be shared among the hosts, or there
-            are more hosts than files in the source.
+        ValueError: If the batch cannot be shared among the hosts, with all
+            copies of an image on one of them, or there are more hosts than
+            files in the source.
         ImportError: If TensorFlow is not installed.
 
     Example:
@@ -73,15 +85,20 @@ def train_batches(
     >>> model.fit(dataset, steps_per_epoch=source.train_count // 256)
     """
     tf = tensorflow()
-    _check_hosts(source.train, recipe.batch_size, host, hosts)
+    _check_hosts(source.train, recipe, host, hosts)
     check_seed(seed=seed)
     check_not_negative(first_step=first_step)
-    mix = _augmentation(recipe, seed, augment)
-    decode, finish = _of_training(source, recipe, seed, mix)
-    first = first_step * recipe.batch_size + host
-    records = _train_records(source, seed, first, hosts)
+    if augment is not None:
+        recipe = replace(recipe, mixup_share=0.0, cutmix_share=0.0)
+        change = _other_augmentation(seed, augment)
+    else:
+        change = augment_batch(recipe, seed, host, hosts)
+    plain = augment is None and not augments(recipe)
+    first = first_step * recipe.images_per_step + host
+    records = train_records(source, seed, first, hosts)
+    decode = _decode_training(source, recipe, seed, plain, augment is None)
     batches = _decoded(records, decode).batch(
-        recipe.batch_size // hosts,
+        recipe.images_per_step // hosts,
         drop_remainder=True,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -90,35 +107,54 @@ def train_batches(
     if isinstance(source.train, Streamed):
         batches = stop_if_broken(batches, source, endless=True)
     batches = batches.map(lambda batch, is_copy: batch)
+    finish = _finish_training(source, recipe, None if plain else change)
     batches = batches.enumerate(first_step).map(
         finish, tf.data.AUTOTUNE, deterministic=True
     )
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _of_training(source, recipe, seed, mix):
-    """Returns what is done to an image, and what to a batch of them."""
+def _decode_training(source, recipe, seed, plain, in_bytes):
+    """Returns what makes images of a record: `repeats`, stacked, if several."""
     tf = tensorflow()
-    classes = len(source.class_names)
+
+    def one(raw, position):
+        image = decode_train(raw, source, recipe, tf.stack([seed, position]))
+        if plain:
+            # One image fits the processor's cache, a batch does not.
+            return _normalized(image, source)
+        return as_bytes(image) if in_bytes else image
 
     def decode(position, record):
         raw, label = source.train.read(record)
-        image = decode_train(raw, source, recipe, tf.stack([seed, position]))
-        if not mix:
-            # One image fits the processor's cache, a batch does not.
-            image = _normalized(image, source)
-        return position, (image, label)
+        if recipe.repeats == 1:
+            return position, (one(raw, position), label)
+        raw = decode_whole(raw, source)
+        first = position * recipe.repeats
+        images = [one(raw, first + i) for i in range(recipe.repeats)]
+        return position, (tf.stack(images), label)
+
+    return decode
+
+
+def _finish_training(source, recipe, change):
+    """Returns what is done to a batch of images and labels."""
+    tf = tensorflow()
+    classes = len(source.class_names)
 
     def finish(step, batch):
         images, labels = batch
-        rows = tf.one_hot(labels, classes)
-        if not mix:
-            return images, rows
-        # Bicubic resizing overshoots.
-        images, rows = mix(step, tf.clip_by_value(images, 0.0, 255.0), rows)
-        return _normalized(images, source), rows
+        if recipe.repeats > 1:
+            count, repeats, *shape = images.shape
+            images = tf.reshape(images, (count * repeats, *shape))
+            labels = tf.repeat(labels, repeats)
+        soft_labels = tf.one_hot(labels, classes)
+        if change is None:
+            return images, soft_labels
+        images, soft_labels = change(step, images, soft_labels)
+        return _normalized(images, source), soft_labels
 
-    return decode, finish
+    return finish
 
 
 def test_batches(
@@ -150,7 +186,7 @@ def test_batches(
     >>> model.evaluate(batches)
     """
     tf = tensorflow()
-    _check_hosts(source.test, recipe.batch_size, host, hosts)
+    _check_hosts(source.test, recipe, host, hosts)
     count, batch_size = source.test_count, recipe.batch_size
     filled = -(-count // batch_size) * batch_size
     classes = len(source.class_names)
@@ -163,11 +199,11 @@ def test_batches(
     def weigh(batch, is_copy):
         images, labels, real = batch
         weights = tf.where(real & ~is_copy, filled / count, 0.0)
-        rows = tf.one_hot(labels, classes)
-        return _normalized(images, source), rows, weights
+        soft_labels = tf.one_hot(labels, classes)
+        return _normalized(images, source), soft_labels, weights
 
-    decoded = _decoded(_test_records(source, host, hosts), decode)
-    decoded = decoded.concatenate(_filling(decoded, count, host, hosts))
+    decoded = _decoded(test_records(source, host, hosts), decode)
+    decoded = decoded.concatenate(filling(decoded, count, host, hosts))
     batches = decoded.batch(batch_size // hosts, drop_remainder=True)
     batches = fill_gaps(batches, source, None, host, hosts).map(weigh)
     if isinstance(source.test, Streamed):
@@ -182,57 +218,6 @@ def test_batches(
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _train_records(source, seed, first, hosts):
-    """Returns numbers of images and what to read, of one host."""
-    tf = tensorflow()
-    part = source.train
-    numbers = tf.data.Dataset.range(first, tf.int64.max, hosts)
-    if not isinstance(part, Streamed):
-        return shuffled_numbers(numbers, part.count, seed)
-
-    host = first % hosts
-    count = host_count(part, host, hosts)
-
-    @tf.autograph.experimental.do_not_convert
-    def epoch_records(epoch):
-        # Of this graph alone. The order would depend on the global seed
-        # besides ours, and TensorFlow compares both with zero, which it
-        # cannot with a tensor unless the first one is another number.
-        tf.random.set_seed(1)
-        records = part.records(epoch, seed, host, hosts)
-        if count is None:
-            return records
-        return whole_epoch(records, count, source, part.files)
-
-    epochs = unbroken(tf.data.Dataset.range(tf.int64.max), source)
-    records = epochs.flat_map(epoch_records)
-    return tf.data.Dataset.zip(numbers, records.skip(first // hosts))
-
-
-def _test_records(source, host, hosts):
-    tf = tensorflow()
-    part = source.test
-    numbers = tf.data.Dataset.range(part.count)
-    if isinstance(part, Streamed):
-        records = part.records(None, 0, 0, 1)
-        records = whole_epoch(records, part.count, source, part.files)
-        records = tf.data.Dataset.zip(numbers, records)
-    else:
-        records = tf.data.Dataset.zip(numbers, numbers)
-    return records.shard(hosts, host)
-
-
-def _filling(decoded, count, host, hosts):
-    """Returns zeros in place of images, numbered on from the last one."""
-    tf = tensorflow()
-    first = count + (host - count) % hosts
-    zeros = tf.nest.map_structure(
-        lambda spec: tf.zeros(spec.shape, spec.dtype), decoded.element_spec[1]
-    )
-    numbers = tf.data.Dataset.range(first, tf.int64.max, hosts)
-    return numbers.map(lambda number: (number, zeros))
-
-
 def _decoded(records, decode):
     tf = tensorflow()
     decoded = records.map(decode, tf.data.AUTOTUNE, deterministic=True)
@@ -240,31 +225,46 @@ def _decoded(records, decode):
 
 
 def _normalized(images, source):
-    # By rows of pixels: three numbers at a time are too few to be fast, and
+    # By lines of pixels: three numbers at a time are too few to be fast, and
     # constants as large as an image would have to be read as often as it is.
+    images = tensorflow().cast(images, "float32")
     shape, width = images.shape, images.shape[-2]
     mean, scale = (
         np.tile(np.float32(values), width)
         for values in (source.mean, 1 / np.float64(source.std))
     )
-    rows = tensorflow().reshape(images, (*shape[:-2], mean.size))
-    return tensorflow().reshape((rows - mean) * scale, shape)
+    lines = tensorflow().reshape(images, (*shape[:-2], mean.size))
+    return tensorflow().reshape((lines - mean) * scale, shape)
 
 
-def _augmentation(recipe, seed, augment):
-    """Returns a function of step, images and labels, or None."""
-    if augment is not None:
-        return lambda step, images, rows: (augment(images), rows)
-    if recipe.mixup_share or recipe.cutmix_share or recipe.randaugment_layers:
-        return augment_batch(recipe, seed)
-    return None
+def _other_augmentation(seed, augment):
+    """Returns a function of step, images and soft labels."""
+    tf = tensorflow()
+
+    def change(step, images, soft_labels):
+        # Bicubic resizing overshoots.
+        images = tf.clip_by_value(images, 0.0, 255.0)
+        if not isinstance(augment, StatelessLayer):
+            return augment(images), soft_labels
+        # A key for each step. Seeds count on from it, so (seed, step) itself
+        # would share seeds with the next step.
+        key = tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 1)[0]
+        return augment(images, Seeds(key)), soft_labels
+
+    return change
 
 
-def _check_hosts(part, batch_size, host, hosts):
+def _check_hosts(part, recipe, host, hosts):
+    batch_size, repeats = recipe.batch_size, recipe.repeats
     if batch_size % hosts:
         raise ValueError(
             "`batch_size` must be divisible by the number of hosts. "
             f"Received: batch_size={batch_size} and hosts={hosts}"
+        )
+    if batch_size % (hosts * repeats):
+        raise ValueError(
+            "`batch_size` must be divisible by `hosts * repeats`. Received: "
+            f"batch_size={batch_size}, hosts={hosts} and repeats={repeats}"
         )
     if not 0 <= host < hosts:
         raise ValueError(

@@ -61,12 +61,22 @@ class Recipe:
             what the file shows, stretched to a square. Defaults to `True`.
         random_flip: Boolean, whether half of the training images are
             mirrored. Defaults to `True`.
+        repeats: Integer, how often each image that is read stands in a batch,
+            with crop, flip and distortion of its own each time. Steps and
+            epochs stay what they are, so that the computation does: an epoch
+            sees fewer images. Defaults to `1`.
         randaugment_layers: Integer, operations per image, `0` for no
             RandAugment. Defaults to `4`.
         randaugment_magnitude: Integer, from 0 to 10 and beyond. Defaults to
             `5`.
         randaugment_after_mixing: Boolean, whether RandAugment sees mixed
             images. Defaults to `True`.
+        randaugment_corrected: Boolean, whether RandAugment is without two slips
+            of the papers' code, see `data.distort`. Defaults to `False`.
+        mix_partners: String, `"pairs"` or `"batch"`. An image is mixed with
+            one that is read for this alone, as the papers do, so that a batch
+            takes twice as many images; or with another of the batch, which
+            halves the decoding. Defaults to `"pairs"`.
         mixup_share: Float, share of a batch that MixUp makes. Defaults to
             `0.5`.
         mixup_alpha: Float, both parameters of its beta distribution. Defaults
@@ -110,9 +120,12 @@ class Recipe:
     test_margin: int = 32
     random_crop: bool = True
     random_flip: bool = True
+    repeats: int = 1
     randaugment_layers: int = 4
     randaugment_magnitude: int = 5
     randaugment_after_mixing: bool = True
+    randaugment_corrected: bool = False
+    mix_partners: str = "pairs"
     mixup_share: float = 0.5
     mixup_alpha: float = 0.2
     cutmix_share: float = 0.5
@@ -121,7 +134,9 @@ class Recipe:
     sam_share: float = 0.2
 
     def __post_init__(self) -> None:
-        check_whole(**self._fields("epochs batch_size train_size test_size"))
+        check_whole(
+            **self._fields("epochs batch_size train_size test_size repeats")
+        )
         check_positive(
             **self._fields(
                 "learning_rate clipping epsilon mixup_alpha cutmix_alpha "
@@ -141,6 +156,7 @@ class Recipe:
             )
         )
         self._check_bounds()
+        self._check_mixing()
         if not isinstance(self.agc_exclude, str):
             object.__setattr__(self, "agc_exclude", tuple(self.agc_exclude))
 
@@ -194,6 +210,21 @@ class Recipe:
                 1, round(self.test_size * train_size / self.train_size)
             ),
         )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether MixUp or CutMix makes a part of the batch."""
+        return self.mixup_share + self.cutmix_share > 0
+
+    @property
+    def images_per_step(self) -> int:
+        """How many images are read for a step.
+
+        They are twice the batch where images are mixed in pairs, and of those
+        one in `repeats`.
+        """
+        pairs = self.mixes and self.mix_partners == "pairs"
+        return self.batch_size * (2 if pairs else 1) // self.repeats
 
     def model_args(self) -> dict[str, Any]:
         """Returns the arguments of `NFNet`: dropout and stochastic depth.
@@ -295,14 +326,34 @@ class Recipe:
                 "`warmup_epochs` must be below `epochs`. "
                 f"Received: {self.warmup_epochs} and {self.epochs}"
             )
+        if not self.sam_share <= 1:
+            raise ValueError(
+                "`sam_share` must not be above 1. "
+                f"Received: sam_share={self.sam_share}"
+            )
+
+    def _check_mixing(self):
+        """Raises a ValueError for what cannot be mixed or repeated."""
         if not self.mixup_share + self.cutmix_share <= 1:
             raise ValueError(
                 "`mixup_share` and `cutmix_share` must not be above 1 "
                 f"together. Received: {self.mixup_share} and "
                 f"{self.cutmix_share}"
             )
-        if not self.sam_share <= 1:
+        if self.mix_partners not in ("pairs", "batch"):
             raise ValueError(
-                "`sam_share` must not be above 1. "
-                f"Received: sam_share={self.sam_share}"
+                "`mix_partners` must be 'pairs' or 'batch'. "
+                f"Received: mix_partners={self.mix_partners!r}"
+            )
+        pairs = self.mixes and self.mix_partners == "pairs"
+        if pairs and self.batch_size % 2:
+            raise ValueError(
+                "`batch_size` must be even where `mix_partners` is 'pairs', "
+                "as MixUp and CutMix each make a half. "
+                f"Received: batch_size={self.batch_size}"
+            )
+        if self.batch_size % self.repeats:
+            raise ValueError(
+                "`repeats` must divide `batch_size`. Received: "
+                f"repeats={self.repeats} and batch_size={self.batch_size}"
             )

@@ -231,7 +231,11 @@ class _Training:
         steps = self.recipe.epochs * self.steps_per_epoch
         callbacks = [
             *([averages] if averages else []),
-            SkippedImages(self.source, self.recipe.batch_size),
+            SkippedImages(
+                self.source,
+                self.recipe.batch_size,
+                images_per_step=self.recipe.images_per_step,
+            ),
             FiniteLoss(),
             Progress(self.recipe.batch_size, steps),
         ]

@@ -126,7 +126,7 @@ def from_options(**options: Any) -> Settings:
     }
     return Settings(
         recipe=dataclasses.replace(recipe, **changes),
-        variant=options["variant"] or name,
+        variant=options["variant"] or recipes.variant_of(name),
         recipe_name=name,
         **{
             field: options[field]

@@ -11,15 +11,16 @@ from keras_nfnets.checks import check_rate
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class Crossentropy(keras.losses.CategoricalCrossentropy):
-    """Cross-entropy with label smoothing, of integers or of rows of shares.
+    """Cross-entropy with label smoothing, of integers or of soft labels.
 
-    Of C classes, a label's row y becomes
+    Of C classes, a soft label y becomes
     `(1 - label_smoothing) * y + label_smoothing / C`.
 
-    Labels are integers `(batch,)` or `(batch, 1)`, from 0 to C - 1, or rows
-    `(batch, C)` of what each class has in the image, as one-hot vectors and
-    mixed images have them. Keras's own losses take one of the two each, and
-    smooth the second only. An integer that is no class makes the loss NaN.
+    Labels are integers `(batch,)` or `(batch, 1)`, from 0 to C - 1, or soft
+    labels `(batch, C)`: the fraction of each class in the image, as one-hot
+    vectors and mixed images have them. Keras's own losses take one of the two
+    each, and smooth the second only. An integer that is no class makes the
+    loss NaN.
 
     Args:
         label_smoothing: Float in [0, 1). Defaults to `0.0`.
@@ -28,7 +29,7 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
         **kwargs: As for `keras.losses.CategoricalCrossentropy`.
 
     Raises:
-        ValueError: If `label_smoothing` is outside [0, 1), or rows of labels
+        ValueError: If `label_smoothing` is outside [0, 1), or soft labels
             have another number of classes than the model.
 
     Example:
@@ -59,7 +60,7 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
         same_rank = len(y_true.shape) == len(y_pred.shape)
         if not same_rank or y_true.shape[-1] == 1:
             labels = ops.squeeze(y_true, -1) if same_rank else y_true
-            y_true = _rows(labels, y_pred.shape[-1])
+            y_true = _one_hot(labels, y_pred.shape[-1])
         if y_true.shape[-1] != y_pred.shape[-1]:
             raise ValueError(
                 "Labels and model must have the same number of classes. "
@@ -69,11 +70,11 @@ class Crossentropy(keras.losses.CategoricalCrossentropy):
         return super().call(y_true, y_pred)
 
 
-def _rows(labels, classes):
-    """Returns integers as one-hot rows."""
+def _one_hot(labels, classes):
+    """Returns integers as soft labels."""
     known = (labels >= 0) & (labels < classes)
-    # Some backends raise for what is no class, some give a row of zeros, which
+    # Some backends raise for what is no class, some give zeros only, which
     # would train an image towards no class and say nothing.
     labels = ops.cast(ops.where(known, labels, 0), "int32")
-    rows = ops.one_hot(labels, classes)
-    return ops.where(ops.expand_dims(known, -1), rows, float("nan"))
+    soft_labels = ops.one_hot(labels, classes)
+    return ops.where(ops.expand_dims(known, -1), soft_labels, float("nan"))

@@ -15,18 +15,19 @@ from helpers import BACKEND, ROOT, TESTS
 from small_data import photographs
 
 from keras_nfnets import recipes
-from keras_nfnets.data import augmentation
+from keras_nfnets.data import randaugment
 from keras_nfnets.data.augmentation import augment_batch
 
 tf = pytest.importorskip("tensorflow")
 
 F1 = recipes.get("nfnet_f1")
-MIXING = dataclasses.replace(F1, randaugment_layers=0)
+PAIRS = dataclasses.replace(F1, randaugment_layers=0)
+MIXING = dataclasses.replace(PAIRS, mix_partners="batch")
 
 
 def constants(count, size=16):
     """Images of one value each, a class each, and the values."""
-    values = np.linspace(0, 255, count, dtype="float32")
+    values = np.linspace(0, 255, count).astype("uint8").astype("float32")
     images = np.broadcast_to(
         values[:, None, None, None], (count, size, size, 3)
     )
@@ -135,8 +136,8 @@ def test_shapes_stay_static(channels):
     rows = np.eye(6, dtype="float32")
     spec = dataset(augment_batch(F1, 0), images, rows, [0]).element_spec
     assert spec == (
-        tf.TensorSpec((6, 32, 32, channels), tf.float32),
-        tf.TensorSpec((6, 6), tf.float32),
+        tf.TensorSpec((3, 32, 32, channels), tf.float32),
+        tf.TensorSpec((3, 6), tf.float32),
     )
 
 
@@ -157,11 +158,9 @@ def test_mixup_rows_are_what_became_of_the_pixels():
     recipe = dataclasses.replace(MIXING, mixup_share=1.0, cutmix_share=0.0)
     for pixels, mixed in run(recipe, images, rows, range(4)):
         assert (mixed > 0).sum(axis=1).max() == 2
-        # A few roundings of numbers up to 255.
-        expected = np.broadcast_to(
-            (mixed @ values)[:, None, None, None], pixels.shape
-        )
-        np.testing.assert_allclose(pixels, expected, rtol=0, atol=1e-4)
+        expected = (mixed @ values)[:, None, None, None] - pixels
+        # What is cut to a byte, and a few roundings of numbers up to 255.
+        assert -1e-4 < expected.min() and expected.max() < 1 + 1e-4
 
 
 def test_cutmix_rows_are_the_share_of_pixels():
@@ -218,49 +217,99 @@ def test_an_odd_batch_is_mixed_whole():
     assert all(any(b[1][i].max() < 1 for b in batches) for i in range(5))
 
 
-@pytest.mark.parametrize(
-    "part, alpha", [("mixup", 0.2), ("mixup", 1.0), ("cutmix", 1.0)]
-)
-def test_shares_are_of_the_beta_distribution(part, alpha):
-    images, rows, _ = constants(128, size=64 if part == "cutmix" else 1)
+def mixed_shares(part, alpha, size):
+    """The fraction of either image, of 768 images in pairs."""
+    images, rows, _ = constants(256, size)
     shares = {"mixup_share": 0.0, "cutmix_share": 0.0, f"{part}_share": 1.0}
-    recipe = dataclasses.replace(MIXING, **shares, **{f"{part}_alpha": alpha})
+    recipe = dataclasses.replace(PAIRS, **shares, **{f"{part}_alpha": alpha})
     batches = run(recipe, images[..., :1], rows, range(6))
-    mixed = np.concatenate([batch[1] for batch in batches])
+    return np.concatenate([batch[1] for batch in batches])
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_ratios_are_of_the_beta_distribution(alpha):
+    mixed = mixed_shares("mixup", alpha, size=1)
     product = (1 - (mixed**2).sum(axis=1)) / 2
     expected = alpha / (2 * (2 * alpha + 1))
     # Five standard errors of 768 draws whose standard deviation is at most
-    # 0.09; the other alphas are 0.07 to 0.1 away.
+    # 0.09; the other alpha is 0.1 away.
     assert product.mean() == pytest.approx(expected, abs=0.016)
-    # Not one share for the whole batch; CutMix's near-squares have few areas.
+    # Not one ratio for the whole batch.
     assert len(np.unique(mixed[:128].max(axis=1))) > 50
 
 
-def test_alpha_that_cutmix_does_not_take():
-    recipe = dataclasses.replace(F1, cutmix_alpha=1.5)
-    with pytest.raises(ValueError, match="above 1.* cutmix_alpha=1.5"):
-        augment_batch(recipe, seed=0)
+def test_boxes_are_the_papers():
+    rng = np.random.default_rng(0)
+    area, x, y = rng.random((3, 100_000))
+    half = (64 * np.sqrt(1 - area)).astype(int) // 2
+
+    def span(center):
+        center = (64 * center).astype(int)
+        return np.minimum(center + half, 64) - np.maximum(center - half, 0)
+
+    expected = span(x) * span(y) / 64**2
+    mixed = mixed_shares("cutmix", 1.0, size=64)
+    pasted = mixed[:, 128:].sum(axis=1)
+    # Five standard errors of 768 draws of standard deviation 0.25.
+    assert pasted.mean() == pytest.approx(expected.mean(), abs=0.045)
+    assert pasted.std() == pytest.approx(expected.std(), abs=0.045)
+
+
+def test_pairs_are_of_different_images_used_once():
+    images, rows, values = constants(16)
+    steps = run(PAIRS, images, rows, range(6))
+    for pixels, mixed in steps:
+        assert pixels.shape == (8, 16, 16, 3) and mixed.shape == (8, 16)
+        partners = mixed.copy()
+        partners[np.arange(8), np.arange(8)] = 0
+        # The first image of a pair is of the first half.
+        assert not partners[:, :8].any()
+        used = partners[:, 8:] > 0
+        assert not used[~np.eye(8, dtype=bool)].any()
+        np.testing.assert_allclose(
+            pixels.mean(axis=(1, 2, 3)), mixed @ values, rtol=0, atol=1
+        )
+    assert all(any(m[i].max() < 1 for _, m in steps) for i in range(8))
+
+
+def test_pairs_of_an_odd_number_of_images():
+    images, rows, _ = constants(5)
+    with pytest.raises(ValueError, match="`images` must be even.*5 images"):
+        augment_batch(PAIRS, seed=0)(tf.constant(0, tf.int64), images, rows)
+
+
+def test_hosts_make_of_pairs_what_one_makes():
+    images, rows = photographs(32), np.eye(32, dtype="float32")
+    recipe = dataclasses.replace(F1, batch_size=16, repeats=2)
+    step = tf.constant(3, tf.int64)
+    pixels, mixed = augment_batch(recipe, 0)(step, images, rows)
+    for host in range(2):
+        # Every second image that was read, with its copy.
+        own = np.arange(32).reshape(16, 2)[host::2].ravel()
+        found = augment_batch(recipe, 0, host, hosts=2)(
+            step, images[own], rows[own]
+        )
+        expected = np.arange(16).reshape(8, 2)[host::2].ravel()
+        np.testing.assert_array_equal(found[0], pixels.numpy()[expected])
+        np.testing.assert_array_equal(found[1], mixed.numpy()[expected])
 
 
 @pytest.mark.parametrize("after", [True, False])
 def test_randaugment_before_or_after_mixing(after, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        augmentation,
+        randaugment,
         "randaugment",
-        lambda layers, magnitude: lambda x, seeds: seen.append(x) or x / 2,
+        lambda *arguments: lambda x, draws: seen.append(x) or x // 2,
     )
     images, rows, values = constants(8)
     recipe = dataclasses.replace(F1, randaugment_after_mixing=after)
     step = tf.constant(0, tf.int64)
     pixels, mixed = augment_batch(recipe, 0)(step, tf.constant(images), rows)
-    assert np.array_equal(seen[0], images) != after
-    np.testing.assert_allclose(
-        np.mean(pixels, axis=(1, 2, 3)),
-        np.asarray(mixed) @ values / 2,
-        rtol=0,
-        atol=1e-4,
-    )
+    assert len(seen) == (4 if after else 8)
+    difference = np.asarray(mixed) @ values / 2 - np.mean(pixels, (1, 2, 3))
+    # Halves and blends are cut to bytes.
+    assert -1e-3 < difference.min() and difference.max() < 1.5
 
 
 def test_recipe_without_augmentation_changes_nothing():

@@ -208,6 +208,57 @@ def test_evaluation_is_that_of_all_images_at_once():
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+WHOLE = dataclasses.replace(
+    RECIPE, randaugment_layers=2, randaugment_magnitude=10, repeats=2
+)
+
+
+def test_repeats_and_pairs_follow_from_the_step(photos):
+    source = data.open_source(f"folder:{photos}")
+    batches = take(data.train_batches(source, WHOLE, seed=1), 4)
+    later = data.train_batches(source, WHOLE, seed=1, first_step=2)
+    assert_same(take(later, 2), batches[2:])
+    pixels = batches[0][0] * np.float32(source.std) + np.float32(source.mean)
+    # The papers' bytes, and roundings of their normalization.
+    np.testing.assert_allclose(pixels, np.rint(pixels), rtol=0, atol=1e-3)
+    assert 0 <= np.rint(pixels).min() and np.rint(pixels).max() <= 255
+
+
+def test_two_hosts_have_the_repeats_and_pairs_of_one(photos):
+    source = data.open_source(f"folder:{photos}")
+    ((images, rows),) = take(data.train_batches(source, WHOLE, seed=1), 1)
+    for host in range(2):
+        share = data.train_batches(source, WHOLE, seed=1, host=host, hosts=2)
+        ((its_images, its_rows),) = take(share, 1)
+        # Every second image, with its copy.
+        own = np.arange(8).reshape(4, 2)[host::2].ravel()
+        np.testing.assert_array_equal(its_images, images[own])
+        np.testing.assert_array_equal(its_rows, rows[own])
+
+
+def test_repeats_are_copies_with_crops_of_their_own(photos):
+    recipe = dataclasses.replace(PLAIN, repeats=4)
+    numbers = identities(take(data.train_batches(arrays(), recipe), 10))
+    copies = numbers.reshape(20, 4)
+    np.testing.assert_array_equal(copies, copies[:, :1].repeat(4, axis=1))
+    assert sorted(copies[:, 0]) == list(range(20))
+    source = data.open_source(f"folder:{photos}")
+    recipe = dataclasses.replace(recipe, random_crop=True)
+    ((images, rows),) = take(data.train_batches(source, recipe), 1)
+    assert len(np.unique(images, axis=0)) == 8
+    assert (rows.reshape(2, 4, -1).std(axis=1) == 0).all()
+
+
+def test_a_layer_of_keras_follows_from_seed_and_step():
+    layer = data.StatelessLayer(keras.layers.RandomBrightness, factor=0.5)
+    whole, again, other = (
+        take(data.train_batches(arrays(), RECIPE, seed, step, augment=layer), 2)
+        for seed, step in ((1, 0), (1, 1), (2, 0))
+    )
+    assert_same(again[:1], whole[1:])
+    assert np.abs(whole[0][0] - other[0][0]).max() > 0.1
+
+
 def test_other_augmentation_takes_the_place_of_the_recipes(photos):
     source = data.open_source(f"folder:{photos}")
     batches = data.train_batches(
@@ -225,11 +276,15 @@ def test_other_augmentation_takes_the_place_of_the_recipes(photos):
         (dict(host=0, hosts=3), "`batch_size` must be divisible.*hosts=3"),
         (dict(host=2, hosts=2), "`host` must be from 0.*host=2"),
         (dict(first_step=-1), "`first_step` must not be negative"),
+        (
+            dict(recipe=dataclasses.replace(PLAIN, repeats=4), hosts=4),
+            "`batch_size` must be divisible by .*=8, hosts=4 and repeats=4",
+        ),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        data.train_batches(arrays(), PLAIN, **arguments)
+        data.train_batches(arrays(), **dict(recipe=PLAIN) | arguments)
 
 
 def test_more_hosts_than_files(records):

@@ -155,6 +155,10 @@ def test_scaled_refuses(name, value):
         dict(minimum_learning_rate=2.0),
         dict(mixup_share=0.75),
         dict(sam_share=1.5),
+        dict(mix_partners="triples"),
+        dict(batch_size=15),
+        dict(repeats=0),
+        dict(repeats=3),
     ],
 )
 def test_bad_fields_are_refused(changes):

@@ -33,6 +33,9 @@ F = dict(
     random_flip=True,
     randaugment_layers=4,
     randaugment_after_mixing=True,
+    randaugment_corrected=False,
+    repeats=1,
+    mix_partners="pairs",
     mixup_share=0.5,
     mixup_alpha=0.2,
     cutmix_share=0.5,
@@ -80,6 +83,18 @@ def of_variant(dropout, train_size, test_size, **others):
             F
             | of_variant(0.5, 448, 576, randaugment_magnitude=15, sam_rho=0.05),
         ),
+        (
+            "nfnet_f5_repeated",
+            F
+            | of_variant(
+                0.5,
+                416,
+                544,
+                randaugment_magnitude=15,
+                sam_rho=0.05,
+                repeats=16,
+            ),
+        ),
         ("nf_regnet_b0", REGNET | of_variant(0.2, 192, 224, l2=5e-5)),
         ("nf_regnet_b4", REGNET | of_variant(0.4, 320, 384, l2=9e-5)),
     ],
@@ -94,12 +109,12 @@ def test_every_network_of_the_papers_has_a_recipe():
         for name in VARIANTS
         if name.startswith(FAMILIES) and not name.endswith("_timm")
     }
-    assert set(RECIPES) == papers | {"nfnet_pico"}
+    assert set(RECIPES) == papers | {"nfnet_pico", "nfnet_f5_repeated"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_sizes_and_dropout_are_the_variants(name):
-    recipe, variant = RECIPES[name], VARIANTS[name]
+    recipe, variant = RECIPES[name], VARIANTS[recipes.variant_of(name)]
     assert recipe.train_size == variant.train_size
     assert recipe.test_size == variant.test_size
     assert recipe.dropout == variant.dropout

@@ -1,8 +1,11 @@
-"""Keras's image layers in a `tf.data` graph, without a state of their own."""
+"""Calls Keras's image layers in a `tf.data` graph, without their state."""
 
 import inspect
+from typing import Any
 
 import keras
+
+from keras_nfnets.annotations import Tensor
 
 
 class Seeds(keras.random.SeedGenerator):
@@ -18,7 +21,7 @@ class Seeds(keras.random.SeedGenerator):
     Example:
 
     >>> seeds = Seeds(tf.random.split([seed, step], 1)[0])
-    >>> images = InGraph(keras.layers.RandomInvert)(images, seeds)
+    >>> images = StatelessLayer(keras.layers.RandomInvert)(images, seeds)
     """
 
     # The inherited one makes the variable.
@@ -32,7 +35,7 @@ class Seeds(keras.random.SeedGenerator):
         return self.key + [0, self.taken]
 
 
-class InGraph:
+class StatelessLayer:
     """A Keras image layer as a pure function of images and seeds.
 
     The layer's own `__call__` draws from its own seeds. The methods it is made
@@ -40,7 +43,8 @@ class InGraph:
     this is a graph of TensorFlow's.
 
     It is made outside of the graph, as the layer makes a variable. Images are
-    float32, with channels last, whatever Keras is configured to.
+    float32, with channels last, whatever Keras is configured to. As the
+    `augment` of `train_batches` it takes the seeds of each step.
 
     Args:
         layer: Class, an image layer of `keras.layers`.
@@ -48,11 +52,11 @@ class InGraph:
 
     Example:
 
-    >>> rotate = InGraph(keras.layers.RandomRotation, factor=0.1)
-    >>> dataset.map(lambda key, images: rotate(images, Seeds(key)))
+    >>> rotate = StatelessLayer(keras.layers.RandomRotation, factor=0.1)
+    >>> dataset = train_batches(source, recipe, augment=rotate)
     """
 
-    def __init__(self, layer, **arguments):
+    def __init__(self, layer: type, **arguments: Any) -> None:
         # Without a seed it takes one of Python's random numbers.
         if "seed" in inspect.signature(layer).parameters:
             arguments["seed"] = 0
@@ -61,9 +65,9 @@ class InGraph:
         )
         self.layer.backend.set_backend("tensorflow")
 
-    def draw(self, images, seeds):
-        """Returns what the layer draws for these images, a dictionary."""
+    def draw(self, images: Tensor, seeds: Seeds) -> dict[str, Any]:
+        """Returns what the layer draws for these images."""
         return self.layer.get_random_transformation(images, seed=seeds)
 
-    def __call__(self, images, seeds):
+    def __call__(self, images: Tensor, seeds: Seeds) -> Tensor:
         return self.layer.transform_images(images, self.draw(images, seeds))

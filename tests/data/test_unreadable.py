@@ -76,6 +76,14 @@ def test_too_many_corrupt_images_stop_the_run(capsys):
         callback.on_train_batch_begin(0)
 
 
+def test_epochs_of_images_that_are_read_in_pairs():
+    source = arrays()
+    callback = data.SkippedImages(source, batch_size=10, images_per_step=20)
+    source.skipped.update({("train", n): str(n) for n in (39, 40)})
+    # Two steps an epoch, of 20 images each.
+    assert callback._check() == {0: ["39"], 1: ["40"]}
+
+
 def test_corrupt_held_out_images_have_a_count_of_their_own(capsys):
     source = arrays()
     callback = data.SkippedImages(source, batch_size=4, share=0.001)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_data import photographs
 
-from keras_nfnets.data.in_graph import InGraph, Seeds
+from keras_nfnets.data.stateless import Seeds, StatelessLayer
 
 tf = pytest.importorskip("tensorflow")
 
@@ -16,7 +16,7 @@ def test_seeds_of_a_key():
 
 
 def test_a_layer_of_keras_in_a_graph():
-    invert = InGraph(keras.layers.RandomInvert, factor=(1, 1))
+    invert = StatelessLayer(keras.layers.RandomInvert, factor=(1, 1))
     images = tf.data.Dataset.from_tensors(photographs(2)).map(
         lambda x: invert(x, Seeds(tf.constant([0, 0], tf.int64)))
     )

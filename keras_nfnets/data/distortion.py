@@ -1,0 +1,107 @@
+"""One operation of the papers' RandAugment on images of bytes."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from keras_nfnets.checks import check_seed, near_matches
+from keras_nfnets.data.operations import OPERATIONS, Draw
+
+
+def distort(
+    images: Any,
+    operation: str,
+    magnitude: float,
+    sign: int = 1,
+    corrected: bool = False,
+    seed: int = 0,
+) -> np.ndarray:
+    """Distorts images by one operation of the papers' RandAugment.
+
+    The bytes are those of the papers' code. Its level is a tenth of the
+    magnitude, and the operation has the full strength of the level.
+
+    Two slips of that code are kept. `contrast` blends with the grey of
+    `height * width / 256`, not with the image's mean. The threshold of
+    `solarize`, `256 * level`, is kept in a byte: at a level of 1 it is 0, which
+    inverts all values, and at 1.5 it is 128. `corrected` leaves them out:
+    `contrast` blends with the mean of the grey image, and `solarize` inverts
+    nothing from a level of 1 on.
+
+    Tables, sampling and blends equal the papers' code in every byte, whatever
+    computes them (OpenCV where it can be imported, or NumPy). The blur of
+    `sharpness` is a sum of rounded thirteenths in the papers' code, and
+    TensorFlow rounds it otherwise on processors without fused multiply-add: a
+    value in some 200 then differs, at magnitude 15 by up to two levels.
+
+    Args:
+        images: uint8 array `(batch, height, width, channels)` or `(height,
+            width, channels)`, of 1 or 3 channels.
+        operation: String: `"auto_contrast"`, `"equalize"`, `"invert"`,
+            `"rotate"`, `"posterize"`, `"solarize"`, `"solarize_add"`,
+            `"color"`, `"contrast"`, `"brightness"`, `"sharpness"`,
+            `"shear_x"`, `"shear_y"`, `"translate_x"`, `"translate_y"` or
+            `"cutout"`.
+        magnitude: Number from 0 to 10 and beyond.
+        sign: Integer, `1` or `-1`: the direction of rotation, shear and
+            translation. Defaults to `1`.
+        corrected: Boolean, whether to leave out the slips. Defaults to
+            `False`.
+        seed: Integer, decides where `cutout` cuts, for each image by itself.
+            Defaults to `0`.
+
+    Returns:
+        A uint8 array of the same shape.
+
+    Raises:
+        ValueError: If images are no bytes or have another shape, there is no
+            such operation, or `magnitude`, `sign` or `seed` is out of range.
+
+    Example:
+
+    >>> distort(images, "rotate", magnitude=10, sign=-1)
+
+    Reference: [Cubuk et al., 2019](https://arxiv.org/abs/1909.13719)
+    """
+    images = np.asarray(images)
+    _check(images, operation, magnitude, sign)
+    check_seed(seed=seed)
+    batch = images.reshape(-1, *images.shape[-3:])
+    centers = np.random.default_rng(seed).random((len(batch), 2))
+    result = np.empty_like(batch)
+    for place, (image, center) in enumerate(zip(batch, centers, strict=True)):
+        draw = Draw(magnitude, sign, corrected, tuple(center))
+        result[place] = OPERATIONS[operation](np.ascontiguousarray(image), draw)
+    return result.reshape(images.shape)
+
+
+def _check(images, operation, magnitude, sign):
+    if images.dtype != "uint8":
+        raise ValueError(
+            f"`images` must be of dtype uint8. Received: dtype={images.dtype}"
+        )
+    if images.ndim not in (3, 4) or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            "`images` must be (batch, height, width, channels) or (height, "
+            "width, channels) with 1 or 3 channels. "
+            f"Received: shape={images.shape}"
+        )
+    if not all(images.shape[-3:]):
+        raise ValueError(
+            "`images` must have a pixel at least. "
+            f"Received: shape={images.shape}"
+        )
+    if operation not in OPERATIONS:
+        raise ValueError(
+            f"`operation` must be one of {sorted(OPERATIONS)}. "
+            f"{near_matches(operation, OPERATIONS)}"
+            f"Received: operation={operation!r}"
+        )
+    if not 0 <= magnitude < math.inf:
+        raise ValueError(
+            "`magnitude` must be finite and not negative. "
+            f"Received: magnitude={magnitude!r}"
+        )
+    if sign not in (1, -1):
+        raise ValueError(f"`sign` must be 1 or -1. Received: sign={sign!r}")
