@@ -35,7 +35,7 @@ RECIPE, LARGE = (
     for name in PUBLISHED_STEPS
 )
 PLAIN = dataclasses.replace(
-    RECIPE, randaugment_layers=0, mixup_share=0.0, cutmix_share=0.0
+    RECIPE, randaugment_layers=0, mixup_fraction=0.0, cutmix_fraction=0.0
 )
 BATCH_PARTNERS = dataclasses.replace(RECIPE, mix_partners="batch")
 

@@ -10,7 +10,7 @@ from typing import Any
 # take 1 GiB.
 MAX_PIXELS = 2**30 // 3 // 4
 # What TensorFlow's shapes and Keras's counters take.
-MAX_WHOLE = 2**31 - 1
+MAX_INTEGER = 2**31 - 1
 
 
 def check_positive(**arguments: Any) -> None:
@@ -31,7 +31,7 @@ def check_not_negative(**arguments: Any) -> None:
             )
 
 
-def check_whole(**arguments: Any) -> None:
+def check_positive_integer(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is a positive integer.
 
     None may be above 2**31 - 1.
@@ -42,9 +42,9 @@ def check_whole(**arguments: Any) -> None:
                 f"`{name}` must be a positive integer. "
                 f"Received: {name}={value!r}"
             )
-        if int(value) > MAX_WHOLE:
+        if int(value) > MAX_INTEGER:
             raise ValueError(
-                f"`{name}` must not be above {MAX_WHOLE}. "
+                f"`{name}` must not be above {MAX_INTEGER}. "
                 f"Received: {name}={value!r}"
             )
 

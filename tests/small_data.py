@@ -14,8 +14,8 @@ PLAIN = dataclasses.replace(
     RECIPE,
     random_crop=False,
     random_flip=False,
-    mixup_share=0.0,
-    cutmix_share=0.0,
+    mixup_fraction=0.0,
+    cutmix_fraction=0.0,
 )
 
 

@@ -48,8 +48,8 @@ PLAIN = dataclasses.replace(
     epochs=3,
     dropout=0.0,
     stochastic_depth=0.0,
-    mixup_share=0.0,
-    cutmix_share=0.0,
+    mixup_fraction=0.0,
+    cutmix_fraction=0.0,
 )
 
 

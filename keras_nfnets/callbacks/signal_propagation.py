@@ -11,7 +11,7 @@ from keras_nfnets.callbacks.signal_picture import (
     draw_signals,
     standard_normal,
 )
-from keras_nfnets.checks import check_whole
+from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.graph import check_functional, inputs_of, residual_sums
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
@@ -146,7 +146,7 @@ class SignalPropagation(keras.callbacks.Callback):
         self, x: Tensor, every: int = 1, path: FilePath | None = None
     ) -> None:
         super().__init__()
-        check_whole(every=every)
+        check_positive_integer(every=every)
         self.x = x
         self.every = every
         self.path = path

@@ -166,8 +166,8 @@ def _draw_mixing(recipe, shape, draws):
 
 def _parts(recipe, count):
     """Returns where MixUp's part of a batch ends, and where CutMix's does."""
-    both = recipe.mixup_share + recipe.cutmix_share
-    return round(recipe.mixup_share * count), round(both * count)
+    both = recipe.mixup_fraction + recipe.cutmix_fraction
+    return round(recipe.mixup_fraction * count), round(both * count)
 
 
 def _mix_labels(soft_labels, partners, weights):

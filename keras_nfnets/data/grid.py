@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_nfnets.annotations import FilePath, Tensor
-from keras_nfnets.checks import check_whole, printable
+from keras_nfnets.checks import check_positive_integer, printable
 from keras_nfnets.data.arrays import Dataset
 from keras_nfnets.data.sources import Source
 from keras_nfnets.extras import require
@@ -48,7 +48,7 @@ def draw_grid(
     >>> batches = keras_nfnets.data.train_batches(source, recipe)
     >>> draw_grid(batches, source, "seen.png")
     """
-    check_whole(rows=rows, columns=columns)
+    check_positive_integer(rows=rows, columns=columns)
     figure = require("matplotlib.figure").Figure(
         figsize=(1.6 * columns, 1.9 * rows), layout="constrained"
     )

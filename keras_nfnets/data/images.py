@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.checks import MAX_PIXELS, check_whole, printable
+from keras_nfnets.checks import MAX_PIXELS, check_positive_integer, printable
 from keras_nfnets.data import pixels
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.extras import require
@@ -69,11 +69,11 @@ def read_image(
         raise ValueError(
             f"`channels` must be 1 or 3. Received: channels={channels}"
         )
-    check_whole(max_pixels=max_pixels)
+    check_positive_integer(max_pixels=max_pixels)
     image = decode_file(path, channels, max_pixels)
     if size is None:
         return image.astype("float32")
-    check_whole(size=size)
+    check_positive_integer(size=size)
     pillow = require("PIL.Image")
     image = pillow.fromarray(image[..., 0] if channels == 1 else image)
     image = image.resize((size, size), pillow.Resampling.BILINEAR)

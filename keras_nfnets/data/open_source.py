@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from keras_nfnets.checks import MAX_PIXELS, check_whole, near_matches
+from keras_nfnets.checks import MAX_PIXELS, check_positive_integer, near_matches
 from keras_nfnets.data.arrays import digits_source
 from keras_nfnets.data.folder import folder
 from keras_nfnets.data.records import tfrecord
@@ -52,7 +52,7 @@ def open_source(data: str, max_pixels: int = MAX_PIXELS) -> Source:
             f"or tfrecord:FOLDER. {near_matches(kind, KINDS)}"
             f"Received: data={data!r}"
         )
-    check_whole(max_pixels=max_pixels)
+    check_positive_integer(max_pixels=max_pixels)
     if kind == "folder":  # which looks into the files
         return folder(rest, max_pixels=max_pixels)
     source = KINDS[kind](rest) if takes_rest else KINDS[kind]()

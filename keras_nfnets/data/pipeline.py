@@ -89,7 +89,7 @@ def train_batches(
     check_seed(seed=seed)
     check_not_negative(first_step=first_step)
     if augment is not None:
-        recipe = replace(recipe, mixup_share=0.0, cutmix_share=0.0)
+        recipe = replace(recipe, mixup_fraction=0.0, cutmix_fraction=0.0)
         change = _other_augmentation(seed, augment)
     else:
         change = augment_batch(recipe, seed, host, hosts)

@@ -3,7 +3,7 @@
 import keras
 from keras import tree
 
-from keras_nfnets.checks import check_whole
+from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.graph import check_functional
 
 
@@ -30,7 +30,7 @@ def at_size(model, size=None):
                 "`size` must be a positive integer, 'any' or None. "
                 f"Received: size={size!r}"
             )
-        check_whole(size=size)
+        check_positive_integer(size=size)
     inputs = [
         keras.Input(
             batch_shape=_shape(tensor.shape, size),

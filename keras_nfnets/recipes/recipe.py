@@ -3,18 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_nfnets.checks import (
-    MAX_PIXELS,
-    check_not_negative,
-    check_positive,
-    check_rate,
-    check_whole,
-)
+from keras_nfnets.checks import check_positive, check_positive_integer
+from keras_nfnets.recipes.rules import check
 from keras_nfnets.training.agc import AGC
 from keras_nfnets.training.losses import Crossentropy
 from keras_nfnets.training.optimizers import SGD, WarmupCosine
 from keras_nfnets.training.sam import SAM
-from keras_nfnets.variants.plan import MIN_SIZE
 
 
 @dataclass(frozen=True)
@@ -77,17 +71,17 @@ class Recipe:
             one that is read for this alone, as the papers do, so that a batch
             takes twice as many images; or with another of the batch, which
             halves the decoding. Defaults to `"pairs"`.
-        mixup_share: Float, share of a batch that MixUp makes. Defaults to
+        mixup_fraction: Float, share of a batch that MixUp makes. Defaults to
             `0.5`.
         mixup_alpha: Float, both parameters of its beta distribution. Defaults
             to `0.2`.
-        cutmix_share: Float, share of a batch that CutMix makes. Defaults to
+        cutmix_fraction: Float, share of a batch that CutMix makes. Defaults to
             `0.5`.
         cutmix_alpha: Float, both parameters of its beta distribution. Defaults
             to `1.0`, which is uniform.
         sam_rho: Float, see `SAM`, or `None` for plain gradients. Defaults to
             `None`.
-        sam_share: Float, see `SAM`. Defaults to `0.2`.
+        sam_fraction: Float, see `SAM`. Defaults to `0.2`.
 
     Raises:
         ValueError: If a field is outside its range.
@@ -126,37 +120,15 @@ class Recipe:
     randaugment_after_mixing: bool = True
     randaugment_corrected: bool = False
     mix_partners: str = "pairs"
-    mixup_share: float = 0.5
+    mixup_fraction: float = 0.5
     mixup_alpha: float = 0.2
-    cutmix_share: float = 0.5
+    cutmix_fraction: float = 0.5
     cutmix_alpha: float = 1.0
     sam_rho: float | None = None
-    sam_share: float = 0.2
+    sam_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        check_whole(
-            **self._fields("epochs batch_size train_size test_size repeats")
-        )
-        check_positive(
-            **self._fields(
-                "learning_rate clipping epsilon mixup_alpha cutmix_alpha "
-                "sam_rho sam_share"
-            )
-        )
-        check_rate(
-            **self._fields(
-                "momentum label_smoothing dropout stochastic_depth ema_decay"
-            )
-        )
-        check_not_negative(
-            **self._fields(
-                "minimum_learning_rate warmup_epochs l2 test_margin "
-                "randaugment_layers randaugment_magnitude mixup_share "
-                "cutmix_share"
-            )
-        )
-        self._check_bounds()
-        self._check_mixing()
+        check(self)
         if not isinstance(self.agc_exclude, str):
             object.__setattr__(self, "agc_exclude", tuple(self.agc_exclude))
 
@@ -195,7 +167,9 @@ class Recipe:
         batch_size = self.batch_size if batch_size is None else batch_size
         epochs = self.epochs if epochs is None else epochs
         train_size = self.train_size if train_size is None else train_size
-        check_whole(batch_size=batch_size, epochs=epochs, train_size=train_size)
+        check_positive_integer(
+            batch_size=batch_size, epochs=epochs, train_size=train_size
+        )
         return replace(
             self,
             batch_size=batch_size,
@@ -214,7 +188,7 @@ class Recipe:
     @property
     def mixes(self) -> bool:
         """Whether MixUp or CutMix makes a part of the batch."""
-        return self.mixup_share + self.cutmix_share > 0
+        return self.mixup_fraction + self.cutmix_fraction > 0
 
     @property
     def images_per_step(self) -> int:
@@ -286,7 +260,7 @@ class Recipe:
             agc = AGC(self.clipping, self.epsilon, self.agc_exclude)
         sam = None
         if self.sam_rho is not None:
-            sam = SAM(self.sam_rho, self.sam_share)
+            sam = SAM(self.sam_rho, self.sam_fraction)
         return dict(
             optimizer=SGD(
                 schedule, self.momentum, self.nesterov, self.l2, **ema
@@ -296,64 +270,3 @@ class Recipe:
             agc=agc,
             sam=sam,
         )
-
-    def _fields(self, names):
-        """Returns these fields by name, without those that are None."""
-        values = {name: getattr(self, name) for name in names.split()}
-        return {n: value for n, value in values.items() if value is not None}
-
-    def _check_bounds(self):
-        if not self.minimum_learning_rate <= self.learning_rate:
-            raise ValueError(
-                "`minimum_learning_rate` must not be above `learning_rate`. "
-                f"Received: {self.minimum_learning_rate} and "
-                f"{self.learning_rate}"
-            )
-        if min(self.train_size, self.test_size) < MIN_SIZE:
-            raise ValueError(
-                f"`train_size` and `test_size` must be at least {MIN_SIZE} "
-                f"pixels. Received: {self.train_size} and {self.test_size}"
-            )
-        largest = max(self.train_size, self.test_size + self.test_margin)
-        if largest**2 > MAX_PIXELS:
-            raise ValueError(
-                "`train_size`, and `test_size` with `test_margin`, must make "
-                f"images of {MAX_PIXELS} pixels at most. "
-                f"Received: {largest} x {largest}"
-            )
-        if not self.warmup_epochs < self.epochs:
-            raise ValueError(
-                "`warmup_epochs` must be below `epochs`. "
-                f"Received: {self.warmup_epochs} and {self.epochs}"
-            )
-        if not self.sam_share <= 1:
-            raise ValueError(
-                "`sam_share` must not be above 1. "
-                f"Received: sam_share={self.sam_share}"
-            )
-
-    def _check_mixing(self):
-        """Raises a ValueError for what cannot be mixed or repeated."""
-        if not self.mixup_share + self.cutmix_share <= 1:
-            raise ValueError(
-                "`mixup_share` and `cutmix_share` must not be above 1 "
-                f"together. Received: {self.mixup_share} and "
-                f"{self.cutmix_share}"
-            )
-        if self.mix_partners not in ("pairs", "batch"):
-            raise ValueError(
-                "`mix_partners` must be 'pairs' or 'batch'. "
-                f"Received: mix_partners={self.mix_partners!r}"
-            )
-        pairs = self.mixes and self.mix_partners == "pairs"
-        if pairs and self.batch_size % 2:
-            raise ValueError(
-                "`batch_size` must be even where `mix_partners` is 'pairs', "
-                "as MixUp and CutMix each make a half. "
-                f"Received: batch_size={self.batch_size}"
-            )
-        if self.batch_size % self.repeats:
-            raise ValueError(
-                "`repeats` must divide `batch_size`. Received: "
-                f"repeats={self.repeats} and batch_size={self.batch_size}"
-            )

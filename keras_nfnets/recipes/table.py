@@ -81,8 +81,8 @@ _RESNET = replace(
     epochs=90,
     l2=1e-4,
     ema_decay=None,
-    mixup_share=0.0,
-    cutmix_share=0.0,
+    mixup_fraction=0.0,
+    cutmix_fraction=0.0,
 )
 RECIPES |= _rows(
     _RESNET,
@@ -116,8 +116,8 @@ RECIPES["nfnet_pico"] = Recipe(
     random_flip=False,
     randaugment_layers=0,
     randaugment_magnitude=0,
-    mixup_share=0.0,
-    cutmix_share=0.0,
+    mixup_fraction=0.0,
+    cutmix_fraction=0.0,
 )
 
 

@@ -5,7 +5,7 @@ import functools
 import keras
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.checks import MAX_PIXELS, check_whole
+from keras_nfnets.checks import MAX_PIXELS, check_positive_integer
 from keras_nfnets.data import normalize, read_image
 from keras_nfnets.models.imagenet import (
     decode_predictions,
@@ -39,7 +39,7 @@ class RunClassifier:
 
     def __init__(self, run: FilePath, max_pixels: int | None = None) -> None:
         if max_pixels is not None:
-            check_whole(max_pixels=max_pixels)
+            check_positive_integer(max_pixels=max_pixels)
         self.config, self.model = Run(run).load()
         self.max_pixels = max_pixels or self.config["settings"].max_pixels
 
@@ -94,7 +94,7 @@ class VariantClassifier:
     ) -> None:
         for name, value in dict(size=size, max_pixels=max_pixels).items():
             if value is not None:
-                check_whole(**{name: value})
+                check_positive_integer(**{name: value})
         if weights == "imagenet":
             weights = fetch(variant)
         classes = weight_files.classes_in(weights)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_nfnets import recipes
-from keras_nfnets.checks import MAX_PIXELS, check_seed, check_whole
+from keras_nfnets.checks import MAX_PIXELS, check_positive_integer, check_seed
 from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
 from keras_nfnets.runs.stored import check_known, check_object, rules_of
@@ -53,7 +53,7 @@ class Settings:
                 f"Received: precision={self.precision!r}"
             )
         check_seed(seed=self.seed)
-        check_whole(max_pixels=self.max_pixels)
+        check_positive_integer(max_pixels=self.max_pixels)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns nested dictionaries of what JSON can hold."""
@@ -112,7 +112,7 @@ def from_options(**options: Any) -> Settings:
     """
     options = {n: o.default for n, o in OPTIONS.items()} | options
     if options["image_size"] is not None:
-        check_whole(image_size=options["image_size"])
+        check_positive_integer(image_size=options["image_size"])
     name = options["recipe"]
     recipe = recipes.get(name).scaled(
         batch_size=options["batch_size"],

@@ -5,7 +5,7 @@ Nothing is built, so that NFNet-F7 takes no longer than the small one.
 
 import dataclasses
 
-from keras_nfnets.checks import check_whole
+from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.variants.plan import (
     MIN_SIZE,
     block_arguments,
@@ -123,7 +123,7 @@ def _check(size, classes, channels):
         raise ValueError(
             f"`size` must be at least {MIN_SIZE} pixels. Received: size={size}"
         )
-    check_whole(size=size, classes=classes, channels=channels)
+    check_positive_integer(size=size, classes=classes, channels=channels)
 
 
 def _stages(variant, size, channels):

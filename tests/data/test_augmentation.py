@@ -155,7 +155,9 @@ def test_values_stay_in_range(name, channels):
 
 def test_mixup_rows_are_what_became_of_the_pixels():
     images, rows, values = constants(8)
-    recipe = dataclasses.replace(MIXING, mixup_share=1.0, cutmix_share=0.0)
+    recipe = dataclasses.replace(
+        MIXING, mixup_fraction=1.0, cutmix_fraction=0.0
+    )
     for pixels, mixed in run(recipe, images, rows, range(4)):
         assert (mixed > 0).sum(axis=1).max() == 2
         expected = (mixed @ values)[:, None, None, None] - pixels
@@ -165,7 +167,9 @@ def test_mixup_rows_are_what_became_of_the_pixels():
 
 def test_cutmix_rows_are_the_share_of_pixels():
     images, rows, values = constants(8)
-    recipe = dataclasses.replace(MIXING, mixup_share=0.0, cutmix_share=1.0)
+    recipe = dataclasses.replace(
+        MIXING, mixup_fraction=0.0, cutmix_fraction=1.0
+    )
     for pixels, mixed in run(recipe, images, rows, range(4)):
         assert (mixed > 0).sum(axis=1).max() == 2
         shares = (pixels[..., :1] == values).mean(axis=(1, 2))
@@ -174,7 +178,7 @@ def test_cutmix_rows_are_the_share_of_pixels():
 
 
 @pytest.mark.parametrize(
-    "mixup_share, cutmix_share, parts",
+    "mixup_fraction, cutmix_fraction, parts",
     [
         (0.5, 0.5, (8, 16)),
         (0.25, 0.5, (4, 12)),
@@ -183,12 +187,12 @@ def test_cutmix_rows_are_the_share_of_pixels():
         (0.03, 0.97, (0, 16)),
     ],
 )
-def test_parts_of_the_batch(mixup_share, cutmix_share, parts):
+def test_parts_of_the_batch(mixup_fraction, cutmix_fraction, parts):
     images, rows, values = constants(16)
     recipe = dataclasses.replace(
         MIXING,
-        mixup_share=mixup_share,
-        cutmix_share=cutmix_share,
+        mixup_fraction=mixup_fraction,
+        cutmix_fraction=cutmix_fraction,
         mixup_alpha=1.0,
     )
     blended, pasted = (np.zeros(16, bool) for _ in range(2))
@@ -220,7 +224,11 @@ def test_an_odd_batch_is_mixed_whole():
 def mixed_shares(part, alpha, size):
     """The fraction of either image, of 768 images in pairs."""
     images, rows, _ = constants(256, size)
-    shares = {"mixup_share": 0.0, "cutmix_share": 0.0, f"{part}_share": 1.0}
+    shares = {
+        "mixup_fraction": 0.0,
+        "cutmix_fraction": 0.0,
+        f"{part}_share": 1.0,
+    }
     recipe = dataclasses.replace(PAIRS, **shares, **{f"{part}_alpha": alpha})
     batches = run(recipe, images[..., :1], rows, range(6))
     return np.concatenate([batch[1] for batch in batches])

@@ -117,7 +117,9 @@ def test_two_hosts_read_other_files(records):
 
 def test_training_images_are_normalized_crops(photos):
     source = data.open_source(f"folder:{photos}")
-    recipe = dataclasses.replace(RECIPE, mixup_share=0.0, cutmix_share=0.0)
+    recipe = dataclasses.replace(
+        RECIPE, mixup_fraction=0.0, cutmix_fraction=0.0
+    )
     ((images, _),) = take(data.train_batches(source, recipe, seed=1), 1)
     pixels = images * np.float32(source.std) + np.float32(source.mean)
     assert -60 < pixels.min() < 60 and 200 < pixels.max() < 320

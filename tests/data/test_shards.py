@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(
 RECIPE = dataclasses.replace(
     recipes.get("nfnet_f0").scaled(4, 2, 32),
     random_crop=False,
-    mixup_share=0.0,
-    cutmix_share=0.0,
+    mixup_fraction=0.0,
+    cutmix_fraction=0.0,
     randaugment_layers=0,
 )
 

@@ -248,8 +248,8 @@ def plain(recipe):
         recipe,
         random_crop=False,
         random_flip=False,
-        mixup_share=0.0,
-        cutmix_share=0.0,
+        mixup_fraction=0.0,
+        cutmix_fraction=0.0,
         randaugment_layers=0,
     )
 

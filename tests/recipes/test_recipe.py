@@ -61,7 +61,7 @@ def test_compile_args_take_in_the_fields():
         epsilon=1e-2,
         agc_exclude=["gain$"],
         sam_rho=0.1,
-        sam_share=0.5,
+        sam_fraction=0.5,
     )
     arguments = recipe.compile_args(10)
     optimizer = arguments["optimizer"].get_config()
@@ -153,8 +153,8 @@ def test_scaled_refuses(name, value):
         dict(l2=-1e-5),
         dict(warmup_epochs=360),
         dict(minimum_learning_rate=2.0),
-        dict(mixup_share=0.75),
-        dict(sam_share=1.5),
+        dict(mixup_fraction=0.75),
+        dict(sam_fraction=1.5),
         dict(mix_partners="triples"),
         dict(batch_size=15),
         dict(repeats=0),

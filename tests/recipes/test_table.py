@@ -36,11 +36,11 @@ F = dict(
     randaugment_corrected=False,
     repeats=1,
     mix_partners="pairs",
-    mixup_share=0.5,
+    mixup_fraction=0.5,
     mixup_alpha=0.2,
-    cutmix_share=0.5,
+    cutmix_fraction=0.5,
     cutmix_alpha=1.0,
-    sam_share=0.2,
+    sam_fraction=0.2,
 )
 REGNET = F | dict(
     batch_size=1024,

@@ -67,7 +67,7 @@ RECIPE = Recipe(
     random_crop=False,
     randaugment_layers=0,
     sam_rho=0.05,
-    sam_share=0.5,
+    sam_fraction=0.5,
 )
 
 

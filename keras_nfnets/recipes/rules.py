@@ -1,0 +1,110 @@
+"""Checks the settings of a recipe."""
+
+from typing import Any
+
+from keras_nfnets.checks import (
+    MAX_PIXELS,
+    check_not_negative,
+    check_positive,
+    check_positive_integer,
+    check_rate,
+)
+from keras_nfnets.variants.plan import MIN_SIZE
+
+_RULES = (
+    (
+        check_positive_integer,
+        "epochs batch_size train_size test_size repeats",
+    ),
+    (
+        check_positive,
+        "learning_rate clipping epsilon mixup_alpha cutmix_alpha sam_rho "
+        "sam_fraction",
+    ),
+    (
+        check_rate,
+        "momentum label_smoothing dropout stochastic_depth ema_decay",
+    ),
+    (
+        check_not_negative,
+        "minimum_learning_rate warmup_epochs l2 test_margin "
+        "randaugment_layers randaugment_magnitude mixup_fraction "
+        "cutmix_fraction",
+    ),
+)
+
+
+def check(recipe: Any) -> None:
+    """Raises a ValueError that names the setting which breaks a rule.
+
+    Args:
+        recipe: `Recipe`.
+    """
+    for rule, names in _RULES:
+        rule(**_fields(recipe, names))
+    _check_bounds(recipe)
+    _check_mixing(recipe)
+
+
+def _fields(recipe, names):
+    """Returns these fields by name, without those that are None."""
+    values = {name: getattr(recipe, name) for name in names.split()}
+    return {n: value for n, value in values.items() if value is not None}
+
+
+def _check_bounds(recipe):
+    if not recipe.minimum_learning_rate <= recipe.learning_rate:
+        raise ValueError(
+            "`minimum_learning_rate` must not be above `learning_rate`. "
+            f"Received: {recipe.minimum_learning_rate} and "
+            f"{recipe.learning_rate}"
+        )
+    if min(recipe.train_size, recipe.test_size) < MIN_SIZE:
+        raise ValueError(
+            f"`train_size` and `test_size` must be at least {MIN_SIZE} "
+            f"pixels. Received: {recipe.train_size} and {recipe.test_size}"
+        )
+    largest = max(recipe.train_size, recipe.test_size + recipe.test_margin)
+    if largest**2 > MAX_PIXELS:
+        raise ValueError(
+            "`train_size`, and `test_size` with `test_margin`, must make "
+            f"images of {MAX_PIXELS} pixels at most. "
+            f"Received: {largest} x {largest}"
+        )
+    if not recipe.warmup_epochs < recipe.epochs:
+        raise ValueError(
+            "`warmup_epochs` must be below `epochs`. "
+            f"Received: {recipe.warmup_epochs} and {recipe.epochs}"
+        )
+    if not recipe.sam_fraction <= 1:
+        raise ValueError(
+            "`sam_fraction` must not be above 1. "
+            f"Received: sam_fraction={recipe.sam_fraction}"
+        )
+
+
+def _check_mixing(recipe):
+    """Raises a ValueError for what cannot be mixed or repeated."""
+    if not recipe.mixup_fraction + recipe.cutmix_fraction <= 1:
+        raise ValueError(
+            "`mixup_fraction` and `cutmix_fraction` must not be above 1 "
+            f"together. Received: {recipe.mixup_fraction} and "
+            f"{recipe.cutmix_fraction}"
+        )
+    if recipe.mix_partners not in ("pairs", "batch"):
+        raise ValueError(
+            "`mix_partners` must be 'pairs' or 'batch'. "
+            f"Received: mix_partners={recipe.mix_partners!r}"
+        )
+    pairs = recipe.mixes and recipe.mix_partners == "pairs"
+    if pairs and recipe.batch_size % 2:
+        raise ValueError(
+            "`batch_size` must be even where `mix_partners` is 'pairs', "
+            "as MixUp and CutMix each make a half. "
+            f"Received: batch_size={recipe.batch_size}"
+        )
+    if recipe.batch_size % recipe.repeats:
+        raise ValueError(
+            "`repeats` must divide `batch_size`. Received: "
+            f"repeats={recipe.repeats} and batch_size={recipe.batch_size}"
+        )
