@@ -14,7 +14,7 @@ from keras_nfnets import AGCModel, NFNet, layers
 from keras_nfnets.export import export_saved_model, fold
 from keras_nfnets.layers import activations
 
-# What the issue asks for; measured are 1e-7 to 7e-7, float32 rounding.
+# Measured differences are 1e-7 to 7e-7, which is float32 rounding.
 RATE = 1e-5
 LOAD = """
 import sys
@@ -28,7 +28,7 @@ sys.exit("keras_nfnets" in sys.modules)
 
 KINDS = kinds()
 if BACKEND != "tensorflow":
-    # The rules know no backend; a second of compiling per model adds up.
+    # The rules do not depend on the backend, and each model compiles for 1 s.
     KINDS = {name: KINDS[name] for name in ("nfnet_f0", "nf_regnet_b0_timm")}
 
 
@@ -90,7 +90,7 @@ def test_the_weights_are_copies():
     np.testing.assert_array_equal(evaluate(folded, x), before)
 
 
-# float16 keeps 11 bits and bfloat16 8; each of some 30 layers rounds.
+# float16 keeps 11 bits and bfloat16 8. Each of some 30 layers rounds.
 @pytest.mark.parametrize(
     "policy, rate", [("mixed_float16", 0.02), ("mixed_bfloat16", 0.1)]
 )

@@ -54,7 +54,7 @@ def test_every_kind_of_file_is_fitted(rgb, name, channels):
         value = to_numpy(variable)
         if variable.path == "stem/conv0/kernel":
             value = expected(value, channels)
-        # A product and two sums in float32.
+        # float32 rounds a product and two sums.
         np.testing.assert_allclose(ours[variable.path], value, 1e-6, 1e-7)
 
 
@@ -64,7 +64,7 @@ def test_with_other_classes_both_are_said(rgb):
         other = build(1, classes=2, weights=rgb[1] / "f.keras")
     said = " ".join(str(w.message) for w in caught)
     assert "classifier stays fresh" in said and "kernel was fitted" in said
-    # At the line that asked for the model.
+    # The warning names the line that asked for the model.
     assert {w.filename for w in caught} == {__file__}
     assert not to_numpy(other.get_layer("head").classifier.bias).any()
 

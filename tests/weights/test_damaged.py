@@ -184,7 +184,7 @@ def test_bombs_are_refused_by_their_headers(refuse, tmp_path, member, kind):
         refuse(path, "would take 33,554,432 bytes, more than 100 times")
         with pytest.raises(ValueError, match="more than 100 times"):
             keras_files.load_model(path)
-        # Of 32 MB, not one was unpacked.
+        # The member has 32 MB, and none of them was unpacked.
         assert tracemalloc.get_traced_memory()[1] < 2**22
     finally:
         tracemalloc.stop()

@@ -279,7 +279,7 @@ def test_tool_converts_out_and_refuses_the_wrong_network(tmp_path):
     back = tmp_path / "back.weights.h5"
     result = _convert(PUBLISHED, back, "--variant", "nfnet_pico")
     assert result.returncode == 1
-    # After what TensorFlow says of the machine.
+    # TensorFlow first prints lines about the machine.
     assert result.stderr.splitlines()[-1].startswith("error: `arrays` must")
     assert not back.exists()
 

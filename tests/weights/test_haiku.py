@@ -25,7 +25,7 @@ EXPECTED = Reference("weights_expected")
 MANIFEST = json.loads((WEIGHTS / "manifest.json").read_text())
 BENIGN = [n for n, row in MANIFEST.items() if row["kind"].startswith("benign")]
 
-# What each hostile file is refused for, so that none is for another reason.
+# The reason that each hostile file is refused for.
 REFUSED = {
     "bad_build_on_class.npz": "opcode POP is not allowed",
     "bad_empty.npz": "it is empty",
@@ -130,7 +130,7 @@ def test_what_is_written_is_read_back(tmp_path):
     haiku_files.write(path, arrays)
     read = haiku_files.read(path)
     assert_same(read, {key: np.asarray(a) for key, a in arrays.items()})
-    # Each array has its own bytes, so that the bound on shared ones allows any.
+    # Each array has its own bytes, so the bound on shared arrays never applies.
     assert path.stat().st_size > sum(a.nbytes for a in read.values())
     assert list(tmp_path.iterdir()) == [path]
 
@@ -261,5 +261,5 @@ def test_corrupt_files_are_refused_or_read(tmp_path):
         for array in arrays.values():
             assert array.dtype.kind in "fiu" and array.dtype.isnative
             assert np.isfinite(array).all()
-    # Flips in the numbers alone do no harm; the rest was refused.
+    # Only flips in the numbers are harmless. The others were refused.
     assert 200 < read < 1800

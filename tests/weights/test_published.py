@@ -221,7 +221,7 @@ def test_what_a_killed_process_left_is_cleared_in_time(serve, tmp_path):
     then = time.time() - published.ABANDONED - 1
     os.utime(old, (then, then))
     published.fetch(NAME)
-    # The other one may be another process's, at work.
+    # The other folder may belong to a process that is still running.
     assert kept(tmp_path) == [new.name, f"{NAME}.safetensors"]
 
 
@@ -243,7 +243,7 @@ def test_cache_that_cannot_be_written_is_named(serve, tmp_path):
 def test_full_disk_leaves_nothing(serve, tmp_path):
     serve(whole)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The system refuses what goes beyond, as a full disk does.
+    # The system refuses to write more, as a full disk does.
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(FILE) // 2, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):

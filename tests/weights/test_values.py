@@ -17,7 +17,7 @@ from keras_nfnets.weights.names import collect, haiku_targets, timm_targets
 from keras_nfnets.weights.values import checked
 
 KINDS = ("h5", "keras", "npz", "safetensors")
-# By what is wrong: the type of an array, and its first value.
+# The type and the first value of an array, by the mistake in it.
 BAD = {
     "nan": ("float32", np.nan),
     "inf": ("float32", np.inf),
@@ -26,7 +26,7 @@ BAD = {
     "complex": ("complex64", 1 + 2j),
     "boolean": ("bool", True),
 }
-# "Not allowed" is the papers' reader, "of one" safetensors'.
+# The papers' reader says "not allowed", and that of safetensors "of one".
 REFUSED = "finite|real numbers|is not allowed|of one of the types"
 
 
