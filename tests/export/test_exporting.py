@@ -127,6 +127,8 @@ def test_coarser_files_are_smaller(kind, precision, pixels, tmp_path):
     assert size < 0.8 * weights
 
 
+# Of Keras's export on JAX.
+@pytest.mark.filterwarnings("ignore:The `native_serialization`")
 @pytest.mark.parametrize("kind", FORMATS)
 def test_outputs_of_a_dictionary_are_told_apart(kind, model, tmp_path):
     path = tmp_path / f"model{FORMATS[kind].suffix}"
