@@ -1,4 +1,4 @@
-"""Data sets that are in memory as a whole."""
+"""Opens data sets that are in memory as a whole."""
 
 import dataclasses
 from collections.abc import Sequence

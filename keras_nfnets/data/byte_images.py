@@ -1,4 +1,4 @@
-"""Table look-ups, statistics and sampling of uint8 images.
+"""Computes table look-ups, statistics and samples of uint8 images.
 
 OpenCV computes them where it can be imported, and NumPy where not. Both give
 the same bytes. OpenCV is faster and releases the interpreter's lock.

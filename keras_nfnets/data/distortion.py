@@ -1,4 +1,4 @@
-"""One operation of the papers' RandAugment on images of bytes."""
+"""Distorts images by one operation of the papers' RandAugment."""
 
 import math
 from typing import Any
@@ -19,21 +19,21 @@ def distort(
 ) -> np.ndarray:
     """Distorts images by one operation of the papers' RandAugment.
 
-    The bytes are those of the papers' code. Its level is a tenth of the
-    magnitude, and the operation has the full strength of the level.
+    The level is a tenth of the magnitude, and the operation has the full
+    strength of the level.
 
-    Two slips of that code are kept. `contrast` blends with the grey of
+    Two slips of the papers' code are kept. `contrast` blends with the grey of
     `height * width / 256`, not with the image's mean. The threshold of
     `solarize`, `256 * level`, is kept in a byte: at a level of 1 it is 0, which
     inverts all values, and at 1.5 it is 128. `corrected` leaves them out:
     `contrast` blends with the mean of the grey image, and `solarize` inverts
     nothing from a level of 1 on.
 
-    Tables, sampling and blends equal the papers' code in every byte, whatever
-    computes them (OpenCV where it can be imported, or NumPy). The blur of
-    `sharpness` is a sum of rounded thirteenths in the papers' code, and
-    TensorFlow rounds it otherwise on processors without fused multiply-add: a
-    value in some 200 then differs, at magnitude 15 by up to two levels.
+    OpenCV computes where it can be imported, and NumPy where not. Both give
+    the bytes of the papers' code, which has TensorFlow compute. That code's
+    `sharpness` adds rounded thirteenths. Where TensorFlow does not fuse
+    multiplication and addition, it rounds them otherwise: a value in some 200
+    then differs, at magnitude 15 by up to two levels.
 
     Args:
         images: uint8 array `(batch, height, width, channels)` or `(height,

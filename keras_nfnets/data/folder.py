@@ -1,4 +1,4 @@
-"""A folder of image files, one subfolder per class."""
+"""Opens a folder of image files, one subfolder per class."""
 
 import os
 import random

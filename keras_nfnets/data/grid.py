@@ -1,4 +1,4 @@
-"""A picture of the images that a network will see, with their labels."""
+"""Draws the images that a network will see, with their labels."""
 
 import textwrap
 from collections.abc import Iterable

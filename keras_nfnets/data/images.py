@@ -1,4 +1,4 @@
-"""Image files and pixels as arrays."""
+"""Reads image files and normalizes pixels, as arrays."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""MixUp and CutMix of images of bytes, as the papers mix them."""
+"""Mixes images of bytes by MixUp and CutMix, as the papers do."""
 
 import numpy as np
 

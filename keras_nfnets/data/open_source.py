@@ -1,4 +1,4 @@
-"""Naming a source: `digits`, `folder:PATH`, `tfds:NAME` and the like."""
+"""Opens a source by its name: `digits`, `folder:PATH`, `tfds:NAME`."""
 
 import dataclasses
 from collections.abc import Callable

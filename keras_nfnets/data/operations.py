@@ -1,4 +1,4 @@
-"""The sixteen operations of the papers' RandAugment on one uint8 image.
+"""Computes the sixteen operations of the papers' RandAugment.
 
 Each is a function `(image, draw)` of a uint8 array `(height, width, channels)`
 with 1 or 3 channels and a `Draw`. `OPERATIONS` has them by name.

@@ -1,4 +1,4 @@
-"""The order in which a run sees its images."""
+"""Decides the order in which a run reads its images."""
 
 from keras_nfnets.data.runtime import tensorflow
 
@@ -14,7 +14,7 @@ BLOCK = 256
 
 
 def shuffled(numbers, count, seed):
-    """Returns which of so many images those of these numbers in a run are.
+    """Maps positions in a run to shuffled image indices.
 
     Args:
         numbers: Integer or int64 tensor `()` or `(n,)`, counted from the start
@@ -38,7 +38,7 @@ def shuffled(numbers, count, seed):
 
 
 def shuffled_numbers(numbers, count, seed):
-    """Returns pairs of a number and which image it is, as `shuffled` does.
+    """Pairs positions in a run with image indices, as `shuffled` does.
 
     Args:
         numbers: `tf.data.Dataset` of numbers, without end.

@@ -42,7 +42,7 @@ def train_batches(
     first_step: int = 0,
     host: int = 0,
     hosts: int = 1,
-    augment: Callable[[Tensor], Tensor] | None = None,
+    augment: Callable[[Tensor], Tensor] | StatelessLayer | None = None,
 ) -> Any:
     """Returns a run's training batches, without end, from one step on.
 

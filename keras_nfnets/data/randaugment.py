@@ -1,4 +1,4 @@
-"""The papers' RandAugment: operations that each image draws for itself."""
+"""Applies the operations of RandAugment that an image has drawn."""
 
 from keras_nfnets.data.operations import OPERATIONS, Draw
 

@@ -1,4 +1,4 @@
-"""Files of TFRecords, in a folder that says what they hold."""
+"""Reads and writes TFRecord files, in a folder that says what they hold."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""TensorFlow as the engine of the input pipeline, on every Keras backend."""
+"""Imports TensorFlow for the input pipeline, on every Keras backend."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Where images come from: what all kinds of sources have in common."""
+"""Describes a source of labelled images, of every kind."""
 
 import dataclasses
 from collections.abc import Callable

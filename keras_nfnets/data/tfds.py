@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets has prepared."""
+"""Opens data sets that TensorFlow Datasets has prepared."""
 
 from urllib.parse import parse_qsl
 
