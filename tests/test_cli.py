@@ -16,6 +16,7 @@ from small_runs import small_table
 from keras_nfnets import cli
 from keras_nfnets.cli import commands
 from keras_nfnets.data import digits
+from keras_nfnets.data.crop import Crop
 from keras_nfnets.models.imagenet import resize_and_crop
 from keras_nfnets.runs import runner
 from keras_nfnets.runs.callbacks import Checkpoint
@@ -205,7 +206,12 @@ def test_export_writes_the_best_model(finished, command, patch):
         config["mean"],
         config["std"],
     )
-    assert others == dict(input_shape=(32, 32, 1))
+    assert others == dict(
+        input_shape=(32, 32, 1),
+        class_names=config["class_names"],
+        crop=Crop(32, 32),
+        max_pixels=config["settings"].max_pixels,
+    )
     for ours, theirs in zip(
         model.get_weights(), weights(finished.model), strict=True
     ):

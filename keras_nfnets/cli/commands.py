@@ -18,6 +18,7 @@ from keras_nfnets.data import (
     train_batches,
     whole_shards,
 )
+from keras_nfnets.data.crop import Crop
 from keras_nfnets.export import export_saved_model
 from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
 from keras_nfnets.runs.checkpoints import Terminated
@@ -123,13 +124,17 @@ def predict(paths, variant=None, weights=None, size=None, max_pixels=None):
 def export(run):
     """Writes a run's model as a SavedModel."""
     run, config, model = _open(run)
-    size = config["settings"].recipe.test_size
+    settings = config["settings"]
+    size = settings.recipe.test_size
     export_saved_model(
         model,
         run.saved_model,
         config["mean"],
         config["std"],
         input_shape=(size, size, len(config["mean"])),
+        class_names=config["class_names"],
+        crop=Crop.of_recipe(settings.recipe),
+        max_pixels=settings.max_pixels,
     )
     print(f"wrote {printable(run.saved_model)}")
 

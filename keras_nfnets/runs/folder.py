@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.data.sources import Source
+from keras_nfnets.export.description import Description
 from keras_nfnets.files import check_is_file, replacing
 from keras_nfnets.runs.checkpoints import Checkpoints
 from keras_nfnets.runs.curves import draw_curves
@@ -86,8 +87,10 @@ class Run:
                 self.path.rmdir()
 
     def _clear(self):
+        described = Description.beside(self.saved_model)
         for file in (self.config, self.history, self.curves, self.model):
             file.unlink(missing_ok=True)
+        described.unlink(missing_ok=True)
         for folder in (self.checkpoints.path, self.logs, self.saved_model):
             if folder.is_dir():
                 shutil.rmtree(folder)

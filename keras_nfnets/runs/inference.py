@@ -7,14 +7,11 @@ import keras
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.checks import MAX_PIXELS, check_whole
 from keras_nfnets.data import normalize, read_image
-from keras_nfnets.models.imagenet import (
-    decode_predictions,
-    evaluation_crop,
-    preprocess_input,
-    resize_and_crop,
-)
+from keras_nfnets.data.crop import Crop
+from keras_nfnets.models.imagenet import decode_predictions, preprocess_input
 from keras_nfnets.models.nfnet import NFNet
 from keras_nfnets.runs.folder import Run
+from keras_nfnets.variants.table import VARIANTS
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights.published import fetch
 
@@ -53,11 +50,9 @@ class RunClassifier:
             ValueError: If the file cannot be read.
         """
         mean, std = self.config["mean"], self.config["std"]
-        recipe = self.config["settings"].recipe
-        resized = recipe.test_size + recipe.test_margin
+        crop = Crop.of_recipe(self.config["settings"].recipe)
         image = read_image(path, None, len(mean), self.max_pixels)
-        image = resize_and_crop(image, (resized, resized), recipe.test_size)
-        images = normalize(keras.ops.convert_to_numpy(image)[None], mean, std)
+        images = normalize(crop.of(image)[None], mean, std)
         (row,) = self.model.predict_on_batch(images)
         return self.config["class_names"][row.argmax()], float(row.max())
 
@@ -121,8 +116,8 @@ class VariantClassifier:
             ValueError: If the file cannot be read.
         """
         image = read_image(path, None, 3, self.max_pixels)
-        image = evaluation_crop(image, self.variant, self.size)
-        image = preprocess_input(image, self.variant)
+        crop = Crop.of_variant(VARIANTS[self.variant], self.size)
+        image = preprocess_input(crop.of(image).numpy(), self.variant)
         (row,) = self.model.predict_on_batch(image[None])
         if len(row) == 1000 and self._names_are_at_hand:
             (((_, name, probability),),) = decode_predictions(row[None], top=1)
