@@ -6,6 +6,7 @@
 #   make test-oldest  a part of them with the oldest Keras, TensorFlow and JAX
 #   make test-colab   a part of them on JAX without TensorFlow, as in Colab
 #   make fuzz        3,000 random corruptions of each kind of weight file
+#   make export-all  every network of the table as ONNX, at a small input
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
 
@@ -17,6 +18,7 @@ TENSORFLOW ?= tensorflow-cpu
 WORKERS ?= 2
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
+EXPORT_ARGS ?=
 
 # Errors only: where an index lacks a page, pip warns once per package.
 PIP_INSTALL = -m pip install -qq --disable-pip-version-check
@@ -29,7 +31,7 @@ PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-tensorflow test-jax test-torch test-oldest test-colab \
-	fuzz lint bench
+	fuzz export-all lint bench
 
 demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
@@ -54,6 +56,9 @@ test-colab: .venv-colab/installed
 
 fuzz: .venv/installed
 	PYTHONPATH=tests .venv/bin/python tests/fuzz.py $(FUZZ_ARGS)
+
+export-all: .venv/installed
+	.venv/bin/python tools/export_all.py $(EXPORT_ARGS)
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -1,4 +1,4 @@
-"""The rules that arguments of several modules have in common."""
+"""Checks arguments by rules that several modules share."""
 
 import difflib
 import numbers

@@ -1,4 +1,4 @@
-"""Packages that only some uses of this library need."""
+"""Imports packages that only some uses of this library need."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Writing a file or a folder whole, or not at all."""
+"""Writes a file or a folder whole, or not at all."""
 
 import contextlib
 import errno
@@ -45,6 +45,45 @@ def replacing(path: FilePath) -> Iterator[Path]:
         raise
     finally:
         _remove(temporary)
+
+
+@contextlib.contextmanager
+def placing(path: FilePath) -> Iterator[Path]:
+    """Gives a path in a temporary folder, from where all moves on success.
+
+    That is for what is of several files, which know each other by name: what
+    stands beside the path in the temporary folder comes to stand beside
+    `path`, and takes the place of what is there. Nothing is left of what was
+    not finished.
+
+    Args:
+        path: String or path of a file or a folder.
+
+    Example:
+
+    >>> with keras_nfnets.files.placing("model.xml") as temporary:
+    ...     openvino.save_model(model, temporary)
+    """
+    path = Path(path)
+    folder = path.with_name(f".partial-{path.name}")
+    _remove(folder)
+    try:
+        folder.mkdir()
+        yield folder / path.name
+        # The path itself last: where it is, all is.
+        for made in sorted(folder.iterdir(), key=lambda p: p.name == path.name):
+            target = path.with_name(made.name)
+            if target.is_dir():
+                shutil.rmtree(target)
+            elif made.is_dir():
+                target.unlink(missing_ok=True)
+            os.replace(made, target)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            error.filename = str(path)
+        raise
+    finally:
+        _remove(folder)
 
 
 def _remove(path):

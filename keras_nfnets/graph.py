@@ -1,4 +1,4 @@
-"""A functional model as a graph: its operations and its residual sums."""
+"""Reads a functional model as a graph of operations."""
 
 import dataclasses
 

@@ -14,6 +14,24 @@ PRECISIONS = {
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
+# What `keras-nfnets export` writes: how it is called in a run's folder.
+EXPORTS = {
+    "saved_model": "saved_model",
+    "keras": "folded.keras",
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+    "litert": "model.tflite",
+}
+# What runs a classifier: which of these it takes.
+RUNTIMES = {
+    "keras": "keras",
+    "tensorflow": "saved_model",
+    "onnx": "onnx",
+    "openvino": "openvino",
+    "litert": "litert",
+}
+# In which of these is written; not every format knows all.
+EXPORT_PRECISIONS = ("float32", "float16", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +41,7 @@ class Option:
     Args:
         type: Type of its value.
         help: String.
-        place: String, the field of `Settings`, or of its recipe after a dot.
+        field: String, the field of `Settings`, or of its recipe after a dot.
         default: What it is where it is not given, or `None` where something
             else decides. Defaults to `None`.
         names: Names that it may have, or `None`. Defaults to `None`.
@@ -31,14 +49,14 @@ class Option:
 
     type: type
     help: str
-    place: str
+    field: str
     default: Any = None
     names: Collection[str] | None = None
 
     def read(self, settings):
         """Returns the value that settings have."""
         value = settings
-        for name in self.place.split("."):
+        for name in self.field.split("."):
             value = getattr(value, name)
         return value
 

@@ -55,12 +55,12 @@ class PrivateName:
 PRIVATE_NAMES = (
     PrivateName(
         "keras.src.models.functional.Functional",
-        ("training.model", "training.units"),
+        ("training.model", "training.unit_axes"),
         "the class of a model that is made from inputs and outputs",
     ),
     PrivateName(
         "keras.Model._call_has_training_arg",
-        ("training.ascent",),
+        ("training.perturbed",),
         "SAM calls the model as Keras's own step does",
         made_in="keras.layers.Layer.__init__",
     ),
@@ -84,7 +84,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.Model._compute_loss",
-        ("training.ascent",),
+        ("training.perturbed",),
         "SAM's first loss is the one that Keras's own step takes",
     ),
     PrivateName(
@@ -94,24 +94,24 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.Model._symbolic_build",
-        ("training.ascent",),
+        ("training.perturbed",),
         "SAM builds a model before it moves the weights",
         backend="tensorflow",
     ),
     PrivateName(
         "keras.layers.Layer._flatten_layers",
-        ("training.units",),
+        ("training.unit_axes",),
         "AGC finds the innermost layer that owns a weight",
     ),
     PrivateName(
         "keras.Operation._inbound_nodes",
-        ("training.units",),
+        ("training.unit_axes",),
         "AGC finds the layers that make the model's outputs",
         made_in="keras.Operation.__init__",
     ),
     PrivateName(
         "keras.KerasTensor._keras_history",
-        ("export.folding.graph", "training.units"),
+        ("export.folding.graph", "training.unit_axes"),
         "AGC finds the layers that make the model's outputs, and folding "
         "those that are inputs",
         made_in="keras.src.ops.node.Node.__init__",
@@ -168,7 +168,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "tensorflow.__internal__.distribute.interim.maybe_merge_call",
-        ("training.ascent",),
+        ("training.perturbed",),
         "SAM assigns on every replica, as Keras's optimizers do",
         backend="tensorflow",
     ),

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import keras_nfnets
-from keras_nfnets.variants.rounding import whole_multiple
+from keras_nfnets.variants.rounding import make_divisible
 
 TESTS = pathlib.Path(__file__).parent
 ROOT = TESTS.parent
@@ -185,7 +185,7 @@ def variant_of_timm(cfg):
     """The Variant that a configuration of timm's describes."""
 
     def rounded(width):
-        return whole_multiple(width * cfg["width_factor"], cfg["ch_div"])
+        return make_divisible(width * cfg["width_factor"], cfg["ch_div"])
 
     widths = tuple(rounded(w) for w in cfg["channels"])
     stem = rounded(cfg["stem_chs"] or cfg["channels"][0])

@@ -15,8 +15,8 @@ from small_runs import small_table
 
 from keras_nfnets import cli
 from keras_nfnets.cli import commands
-from keras_nfnets.data import digits
-from keras_nfnets.data.crop import Crop
+from keras_nfnets.data import Crop, digits
+from keras_nfnets.export import Description
 from keras_nfnets.models.imagenet import resize_and_crop
 from keras_nfnets.runs import runner
 from keras_nfnets.runs.callbacks import Checkpoint
@@ -174,7 +174,8 @@ def test_predict_goes_on_after_bad_files(finished, command, digit, tmp_path):
     text, cut = tmp_path / "text.png", tmp_path / "cut.png"
     text.write_text("not an image")
     cut.write_bytes(digit.read_bytes()[:200])
-    bad = [text, cut, tmp_path / "none.jpg", tmp_path]
+    (tmp_path / "empty").mkdir()
+    bad = [text, cut, tmp_path / "none.jpg", tmp_path / "empty"]
     status, output, errors = command("predict", finished.path, *bad, digit)
     assert status == cli.SOME_FAILED
     assert output.startswith(f"{digit}\t") and output.count("\n") == 1
@@ -192,26 +193,17 @@ def test_predict_with_bad_files_only(finished, command, tmp_path):
 
 def test_export_writes_the_best_model(finished, command, patch):
     calls = []
-    patch.setattr(
-        commands,
-        "export_saved_model",
-        lambda *args, **kwargs: calls.append((*args, kwargs)),
-    )
+    patch.setattr(commands, "write", lambda *args: calls.append(args))
     status, output, _ = command("export", finished.path)
-    ((model, path, mean, std, others),) = calls
+    ((model, path, *others),) = calls
     assert status == 0 and str(finished.saved_model) in output
+    assert path == finished.saved_model
     config = finished.read_config()
-    assert (path, mean, std) == (
-        finished.saved_model,
-        config["mean"],
-        config["std"],
-    )
-    assert others == dict(
-        input_shape=(32, 32, 1),
-        class_names=config["class_names"],
-        crop=Crop(32, 32),
-        max_pixels=config["settings"].max_pixels,
-    )
+    assert others == [
+        *("saved_model", "float32", 32, None, False),
+        *(config["mean"], config["std"]),
+        Description(config["class_names"], Crop(32, 32), 1),
+    ]
     for ours, theirs in zip(
         model.get_weights(), weights(finished.model), strict=True
     ):

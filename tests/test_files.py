@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from keras_nfnets.files import replacing
+from keras_nfnets.files import placing, replacing
 
 
 def names(folder):
@@ -71,3 +71,40 @@ def test_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match="No space left.*model.keras"):
         with replacing(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_files_that_belong_together(tmp_path):
+    path = tmp_path / "model.xml"
+    path.write_text("old")
+    with placing(path) as temporary:
+        assert temporary.name == "model.xml"
+        temporary.write_text("new")
+        temporary.with_suffix(".bin").write_text("weights")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["model.bin", "model.xml"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_files_that_belong_together_stay_away_together(tmp_path, error):
+    path = tmp_path / "model.xml"
+    with pytest.raises(error), placing(path) as temporary:
+        temporary.write_text("new")
+        raise error
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("makes", ["write_text", "mkdir"])
+def test_a_folder_and_a_file_take_each_others_place(tmp_path, makes):
+    path = tmp_path / "model"
+    if makes == "mkdir":
+        path.write_text("old")
+    else:
+        path.mkdir()
+    with placing(path) as temporary:
+        if makes == "mkdir":
+            temporary.mkdir()
+        else:
+            temporary.write_text("new")
+    assert path.is_dir() == (makes == "mkdir")
+    assert names(tmp_path) == ["model"]

@@ -15,7 +15,7 @@ ROOT = pathlib.Path(keras_nfnets.__file__).parent
 
 # From the ground up: a module imports what stands on lower lines, or beside it.
 ROOMS = """
-    annotations checks extras files graph private_names
+    annotations checks extras files graph overriding private_names
     variants
     options
     layers
@@ -27,6 +27,7 @@ ROOMS = """
     surgery
     export
     runs
+    demo
     surface cli
     __main__ __init__
 """
@@ -40,7 +41,7 @@ BACKENDS = {"tensorflow", "jax", "torch"}
 KNOW_THEIR_BACKEND = {
     "training.agc_rules",
     "training.agc_step",
-    "training.ascent",
+    "training.perturbed",
     "layers.convolve",
     "layers.device",
     "training.distribution",

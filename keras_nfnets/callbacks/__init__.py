@@ -4,8 +4,8 @@ from keras_nfnets.callbacks.agc_monitor import AGCMonitor as AGCMonitor
 from keras_nfnets.callbacks.agc_picture import draw_agc as draw_agc
 from keras_nfnets.callbacks.averages import AveragedWeights as AveragedWeights
 from keras_nfnets.callbacks.finite_loss import FiniteLoss as FiniteLoss
+from keras_nfnets.callbacks.progress import HideAGCDetails as HideAGCDetails
 from keras_nfnets.callbacks.progress import Progress as Progress
-from keras_nfnets.callbacks.progress import ShortBar as ShortBar
 from keras_nfnets.callbacks.signal_propagation import (
     SignalPropagation as SignalPropagation,
 )
@@ -22,7 +22,7 @@ __all__ = [
     "AveragedWeights",
     "FiniteLoss",
     "Progress",
-    "ShortBar",
+    "HideAGCDetails",
     "SignalPropagation",
     "plot_signal_propagation",
     "signal_propagation",

@@ -1,4 +1,4 @@
-"""How much AGC clips in each layer, over the epochs of a training."""
+"""Records what AGC clips in each layer during training."""
 
 import contextlib
 import csv as csv_module

@@ -1,4 +1,4 @@
-"""What AGC clips in each layer, as a picture."""
+"""Draws what AGC clipped in each layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The averages of the weights in place of the weights."""
+"""Evaluates and keeps a model with the averages of its weights."""
 
 import keras
 

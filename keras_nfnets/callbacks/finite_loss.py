@@ -1,4 +1,4 @@
-"""A run ends where its loss is no number any more."""
+"""Ends a training whose loss is not finite."""
 
 import math
 

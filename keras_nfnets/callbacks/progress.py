@@ -1,4 +1,4 @@
-"""Callbacks that say how a training goes."""
+"""Shows the progress of a training."""
 
 import time
 
@@ -64,7 +64,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-class ShortBar(keras.callbacks.ProgbarLogger):
+class HideAGCDetails(keras.callbacks.ProgbarLogger):
     """A progress bar without what a detailed `AGC` reports.
 
     Keras shows all that the callbacks have left in the logs. This bar takes
@@ -74,7 +74,7 @@ class ShortBar(keras.callbacks.ProgbarLogger):
     Example:
 
     >>> model.compile(optimizer, loss, agc=keras_nfnets.AGC(detailed=True))
-    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.ShortBar()])
+    >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.HideAGCDetails()])
     """
 
     # Keras does not wait for every step on account of its own bar either.

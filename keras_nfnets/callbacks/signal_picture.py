@@ -1,4 +1,4 @@
-"""A picture of the signal at each block, and what to measure it on."""
+"""Draws the signal at each block."""
 
 import numpy as np
 

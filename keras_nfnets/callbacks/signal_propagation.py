@@ -1,4 +1,4 @@
-"""The signal at each block: mean, variance, and its residual branch."""
+"""Measures the signal at each block: means and variances over depth."""
 
 from typing import Any
 

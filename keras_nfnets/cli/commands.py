@@ -1,31 +1,35 @@
 """Runs the commands of the command line."""
 
-import contextlib
-import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from keras_nfnets import private_names
 from keras_nfnets.checks import complain, printable
-from keras_nfnets.cli.status import INTERRUPTED, SOME_FAILED, TERMINATED
+from keras_nfnets.cli.status import INTERRUPTED, TERMINATED
 from keras_nfnets.data import (
+    Crop,
     draw_grid,
     open_source,
     test_batches,
     train_batches,
     whole_shards,
 )
-from keras_nfnets.data.crop import Crop
-from keras_nfnets.export import export_saved_model
-from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
+from keras_nfnets.export import export as write
+from keras_nfnets.export.formats import FORMATS
+from keras_nfnets.options import EXPORTS
+from keras_nfnets.runs import Run, networks, runner
 from keras_nfnets.runs.checkpoints import Terminated
 from keras_nfnets.runs.report import print_result
 from keras_nfnets.runs.settings import from_options
 
 private_names.check()
+
+# Up to so many images set the ranges of an int8 file.
+CALIBRATION_BATCH, CALIBRATION_BATCHES = 8, 32
 
 
 def train(out, overwrite=False, resume=False, **options):
@@ -93,50 +97,65 @@ def evaluate(run):
     Console().print(table)
 
 
-def predict(paths, variant=None, weights=None, size=None, max_pixels=None):
-    """Prints file, class and probability for every image that can be read."""
-    if (variant is None) != (weights is None):
-        raise ValueError("--variant and --weights must be given together")
-    run, *images = [None, *paths] if variant else paths
-    if not images:
-        raise ValueError("IMAGE must be given")
-    # Where Keras tells of its downloads.
-    aside = contextlib.redirect_stdout(sys.stderr)
-    with aside:
-        classifier = (
-            VariantClassifier(variant, weights, size, max_pixels)
-            if variant
-            else RunClassifier(run, max_pixels)
+def export(
+    run=None,
+    variant=None,
+    weights=None,
+    format="saved_model",
+    file_precision="float32",
+    size=None,
+    calibrate=None,
+    out=None,
+    overwrite=False,
+    max_pixels=None,
+):
+    """Writes the model of a run, or a variant with weights, as a file."""
+    if (run is None) == (variant is None) or (variant is None) != (
+        weights is None
+    ):
+        raise ValueError(
+            "either RUN or both of --variant and --weights must be given"
         )
-    failed = 0
-    for image in images:
-        try:
-            with aside:
-                name, probability = classifier.classify(image)
-            line = printable(image), printable(name), f"{probability:.4f}"
-            print("\t".join(line))
-        except ValueError as error:
-            failed += 1
-            complain(f"error: {error}")
-    return SOME_FAILED if failed else 0
+    network, settings = _to_export(run, variant, weights, size)
+    size = network.description.crop.size if size is None else size
+    if out is None and variant is None:
+        out = Run(run).path / EXPORTS[format]
+    path = out or variant + FORMATS[format].suffix
+    batches = None
+    if calibrate is not None:
+        batches = _calibration(calibrate, settings, size, max_pixels)
+    description = network.description
+    if max_pixels is not None:
+        description = replace(description, max_pixels=max_pixels)
+    arguments = format, file_precision, size, batches, overwrite
+    pixels = network.mean, network.std, description
+    write(network.model, path, *arguments, *pixels)
+    print(f"wrote {printable(path)}")
 
 
-def export(run):
-    """Writes a run's model as a SavedModel."""
-    run, config, model = _open(run)
-    settings = config["settings"]
-    size = settings.recipe.test_size
-    export_saved_model(
-        model,
-        run.saved_model,
-        config["mean"],
-        config["std"],
-        input_shape=(size, size, len(config["mean"])),
-        class_names=config["class_names"],
-        crop=Crop.of_recipe(settings.recipe),
-        max_pixels=settings.max_pixels,
-    )
-    print(f"wrote {printable(run.saved_model)}")
+def _to_export(run, variant, weights, size):
+    """Returns a `Network` with the crop of a size, and settings."""
+    side = None if size == "any" else size
+    if variant is not None:
+        network = networks.of_variant(variant, weights, side)
+        return network, from_options(recipe=variant, variant=variant)
+    network = networks.of_run(run)
+    settings = Run(run).read_config()["settings"]
+    crop = Crop.of_recipe(settings.recipe, side)
+    description = replace(network.description, crop=crop)
+    return replace(network, description=description), settings
+
+
+def _calibration(name, settings, size, max_pixels):
+    """Returns batches of pixels of a source's held-out images."""
+    source = open_source(name, max_pixels or settings.max_pixels)
+    recipe = replace(settings.recipe, batch_size=CALIBRATION_BATCH)
+    if size != "any":
+        recipe = replace(recipe, test_size=size)
+    return [
+        np.asarray(batch) * np.float32(source.std) + np.float32(source.mean)
+        for batch, *_ in test_batches(source, recipe).take(CALIBRATION_BATCHES)
+    ]
 
 
 def _open(path):

@@ -5,10 +5,13 @@ Evaluation, prediction and the SavedModel's signatures come here.
 
 import dataclasses
 import math
+from typing import Any
 
 from keras_nfnets.checks import MAX_PIXELS, check_whole
 from keras_nfnets.data import pixels
 from keras_nfnets.data.runtime import tensorflow
+from keras_nfnets.recipes.recipe import Recipe
+from keras_nfnets.variants.table import Variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Crop:
     squash: bool = True
     antialias: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_whole(size=self.size, resized=self.resized)
         if self.resized < self.size:
             raise ValueError(
@@ -45,12 +48,20 @@ class Crop:
             )
 
     @classmethod
-    def of_recipe(cls, recipe):
-        """Returns the crop that a run of a `Recipe` is evaluated with."""
-        return cls(recipe.test_size, recipe.test_size + recipe.test_margin)
+    def of_recipe(cls, recipe: Recipe, size: int | None = None) -> "Crop":
+        """Returns the crop that a run is evaluated with.
+
+        Args:
+            recipe: `Recipe`.
+            size: Integer, side of the square. Defaults to `None`, the
+                recipe's test size.
+        """
+        size = recipe.test_size if size is None else size
+        check_whole(size=size)
+        return cls(size, size + recipe.test_margin)
 
     @classmethod
-    def of_variant(cls, variant, size=None):
+    def of_variant(cls, variant: Variant, size: int | None = None) -> "Crop":
         """Returns the crop that a variant's top-1 was measured with.
 
         Args:
@@ -68,14 +79,14 @@ class Crop:
             share is not None,
         )
 
-    def sides(self, height, width):
+    def sides(self, height: int, width: int) -> tuple[int, int]:
         """Returns the height and width to resize to, of integers."""
         if self.squash:
             return self.resized, self.resized
         shorter = min(height, width)
         return self.resized * height // shorter, self.resized * width // shorter
 
-    def of(self, image, max_pixels=MAX_PIXELS):
+    def of(self, image: Any, max_pixels: int = MAX_PIXELS) -> Any:
         """Returns the square that the network sees, by TensorFlow.
 
         Args:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import MAX_PIXELS
 from keras_nfnets.data.crop import Crop
 from keras_nfnets.files import replacing
 
@@ -19,6 +20,8 @@ class Description:
         crop: `keras_nfnets.data.crop.Crop`, which part of an image the
             network sees.
         channels: Integer, `1` or `3`. Defaults to `3`.
+        max_pixels: Integer, how many pixels an image file may have. Defaults
+            to `MAX_PIXELS`.
 
     Example:
 
@@ -28,6 +31,7 @@ class Description:
     class_names: Sequence[str]
     crop: Crop
     channels: int = 3
+    max_pixels: int = MAX_PIXELS
 
     @staticmethod
     def beside(path: FilePath) -> Path:
@@ -60,7 +64,8 @@ class Description:
             fields = json.loads(beside.read_text("utf-8"))
             crop = Crop(**fields["crop"])
             names = [str(name) for name in fields["class_names"]]
-            return cls(names, crop, int(fields["channels"]))
+            numbers = (int(fields[key]) for key in ("channels", "max_pixels"))
+            return cls(names, crop, *numbers)
         except OSError as error:
             problem: object = error.strerror or error
         except (KeyError, TypeError, ValueError) as error:

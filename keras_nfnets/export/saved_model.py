@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from keras_nfnets.annotations import FilePath, Shape
-from keras_nfnets.checks import MAX_PIXELS, check_whole
 from keras_nfnets.data.crop import Crop
 from keras_nfnets.export import folding
 from keras_nfnets.export.description import Description
 from keras_nfnets.export.signatures import add_signatures
+from keras_nfnets.export.tensorflow_process import in_tensorflow
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
@@ -24,9 +24,7 @@ def export_saved_model(
     std: float | Sequence[float] = 1.0,
     fold: bool = True,
     input_shape: Shape | None = None,
-    class_names: Sequence[str] | None = None,
-    crop: Crop | None = None,
-    max_pixels: int = MAX_PIXELS,
+    description: Description | None = None,
 ) -> None:
     """Writes a TensorFlow SavedModel that takes pixels as they are in files.
 
@@ -47,16 +45,11 @@ def export_saved_model(
             subclassed model as a whole. Defaults to `True`.
         input_shape: Tuple `(height, width, channels)` of the images, of which
             sides may be `None`. Defaults to `None`, the model's.
-        class_names: Sequence of strings, in the order of the outputs. They
-            and the crop are also written into a file beside the folder, whose
-            name has `.json` added. Defaults to `None`: `"class 0"` and so on,
-            and no such file.
-        crop: `keras_nfnets.data.crop.Crop`, which part of an image file the
-            network sees. Defaults to `None`, the whole, squashed to the
-            model's size. Without one, and of a model for any size, there are
-            no signatures of files.
-        max_pixels: Integer, how many pixels an image file may have. Defaults
-            to `MAX_PIXELS`.
+        description: `Description` of a classifier, which is also written into
+            a file beside the folder, whose name has `.json` added. Defaults to
+            `None`: no such file, the names `"class 0"` and so on, and the
+            whole of an image file, squashed to the model's size. Then a model
+            for any size has no signatures of files.
 
     Input shape:
         Of the endpoint `serve`: `(batch, height, width, channels)`, float32
@@ -68,7 +61,7 @@ def export_saved_model(
     Raises:
         RuntimeError: If the Keras backend is neither TensorFlow nor JAX.
         ImportError: If TensorFlow is not installed beside JAX.
-        ValueError: If a value of `std` is not positive, or `class_names` are
+        ValueError: If a value of `std` is not positive, or the names are
             not as many as the outputs.
 
     Example:
@@ -86,9 +79,8 @@ def export_saved_model(
     offset, scale = np.float32(mean), np.float32(std)
     if not np.all(scale > 0):
         raise ValueError(f"`std` must be positive. Received: std={scale}")
-    check_whole(max_pixels=max_pixels)
     shape = input_shape or model.input_shape[1:]
-    description = _description(model, shape, class_names, crop)
+    described = _described(model, shape, description)
     if fold and folding.is_functional(model):
         model = folding.fold(model, keep_unknown=True)
     serving = keras.Sequential(
@@ -102,30 +94,63 @@ def export_saved_model(
         with tempfile.TemporaryDirectory() as folder:
             bare = os.path.join(folder, "model")
             serving.export(bare, "tf_saved_model", verbose=False)
-            add_signatures(bare, temporary, shape, description, max_pixels)
-    if class_names is not None and description.crop is not None:
+            add_signatures(bare, temporary, shape, described)
+    if description is not None:
         description.write(path)
 
 
-def _description(model, shape, class_names, crop):
+def _described(model, shape, description):
     """Returns the `Description` of a classifier, None of another model."""
     outputs = model.output_shape
-    if not (isinstance(outputs, tuple) and len(outputs) == 2):
-        if class_names is None:
+    classifies = isinstance(outputs, tuple) and len(outputs) == 2
+    if description is None:
+        if not classifies:
             return None
+        height, width, channels = shape
+        crop = Crop(height, height) if height and height == width else None
+        names = [f"class {i}" for i in range(outputs[-1])]
+        return Description(names, crop, channels)
+    count = outputs[-1] if classifies else None
+    if len(description.class_names) != count:
         raise ValueError(
-            "`class_names` must be given for a model that returns a number "
-            f"for each class. Received: output_shape={outputs}"
+            "`description` must have a name for each number that the model "
+            f"returns. Received: {len(description.class_names)} names and "
+            f"output_shape={outputs}"
         )
-    count = outputs[-1]
-    if class_names is None:
-        class_names = [f"class {i}" for i in range(count)]
-    if len(class_names) != count:
-        raise ValueError(
-            "`class_names` must be as many as the model's outputs, "
-            f"{count}. Received: {len(class_names)} names"
+    return description
+
+
+def write(request):
+    """Writes a SavedModel, see `Format.write`."""
+    if keras.backend.backend() in ("tensorflow", "jax"):
+        export_saved_model(
+            request.model,
+            request.path,
+            request.mean,
+            request.std,
+            description=request.description,
         )
-    height, width, channels = shape
-    if crop is None and height is not None and height == width:
-        crop = Crop(height, height)
-    return Description(list(class_names), crop, channels)
+        return
+    folded = folding.fold(request.model)
+    folded = request.with_normalization(folded)
+    in_tensorflow("saved_model", folded, request)
+
+
+def convert(model, path, precision="float32", calibrate=None):
+    """Writes a folded model, in a process whose backend is TensorFlow."""
+    # What describes it stands there already.
+    known = Description.beside(path).exists()
+    description = Description.read(path) if known else None
+    export_saved_model(model, path, fold=False, description=description)
+
+
+def load(path):
+    """Returns what a SavedModel computes, see `Format.load`."""
+    tensorflow = require("tensorflow", extra="tensorflow")
+    model = tensorflow.saved_model.load(str(path))
+
+    def run(inputs):
+        outputs = keras.tree.flatten(model.serve(*inputs))
+        return [value.numpy() for value in outputs]
+
+    return run

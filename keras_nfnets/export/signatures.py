@@ -14,7 +14,7 @@ from keras_nfnets.data.runtime import tensorflow
 TOP = 5
 
 
-def add_signatures(source, target, shape, description, max_pixels):
+def add_signatures(source, target, shape, description):
     """Writes a SavedModel again, with what a server is asked for.
 
     Args:
@@ -24,7 +24,6 @@ def add_signatures(source, target, shape, description, max_pixels):
         shape: Tuple `(height, width, channels)` of the images.
         description: `Description`, or `None` for what is no classifier, which
             has `serving_default` alone.
-        max_pixels: Integer, how many pixels an image file may have.
     """
     tf = tensorflow()
     module = tf.Module()
@@ -39,7 +38,7 @@ def add_signatures(source, target, shape, description, max_pixels):
         module.names = _table(Path(folder), description.class_names)
         signatures = _of_images(module, spec)
         if description.crop is not None and description.channels in (1, 3):
-            signatures |= _of_files(module, description, max_pixels)
+            signatures |= _of_files(module, description)
         _save(module, target, signatures)
 
 
@@ -100,10 +99,11 @@ def _of_images(module, spec):
     }
 
 
-def _of_files(module, description, max_pixels):
+def _of_files(module, description):
     """Returns the signatures of the bytes of image files."""
     tf = tensorflow()
     crop, channels = description.crop, description.channels
+    max_pixels = description.max_pixels
     spec = tf.TensorSpec((None,), tf.string, "encoded")
 
     def read(content):

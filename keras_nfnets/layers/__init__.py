@@ -1,4 +1,4 @@
-"""Layers of normalizer-free networks, from one convolution to a whole block."""
+"""Layers of normalizer-free networks, from one convolution to a block."""
 
 from keras_nfnets.layers.activation import VPActivation as VPActivation
 from keras_nfnets.layers.attention import (
@@ -10,15 +10,15 @@ from keras_nfnets.layers.convolution import WSConv1D as WSConv1D
 from keras_nfnets.layers.convolution import WSConv2D as WSConv2D
 from keras_nfnets.layers.convolution import WSConv3D as WSConv3D
 from keras_nfnets.layers.head import Head as Head
-from keras_nfnets.layers.other_convolutions import (
-    WSConv2DTranspose as WSConv2DTranspose,
-)
-from keras_nfnets.layers.other_convolutions import (
-    WSDepthwiseConv2D as WSDepthwiseConv2D,
-)
 from keras_nfnets.layers.residual import SkipGain as SkipGain
 from keras_nfnets.layers.residual import StochasticDepth as StochasticDepth
 from keras_nfnets.layers.stem import Stem as Stem
+from keras_nfnets.layers.transposed_and_depthwise import (
+    WSConv2DTranspose as WSConv2DTranspose,
+)
+from keras_nfnets.layers.transposed_and_depthwise import (
+    WSDepthwiseConv2D as WSDepthwiseConv2D,
+)
 
 __all__ = [
     "EfficientChannelAttention",

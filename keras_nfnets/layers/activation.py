@@ -1,4 +1,4 @@
-"""Variance-preserving activation as a layer."""
+"""Defines the variance-preserving activation as a layer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Variance-preserving activations: gamma * f(x) has variance 1 for x ~ N(0, 1).
+"""Defines activations that keep a variance of 1: gamma * f(x) for x ~ N(0, 1).
 
 Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3.
 """

@@ -1,4 +1,4 @@
-"""Channel attention."""
+"""Defines the channel attention layers."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The residual block."""
+"""Defines the residual block."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from keras_nfnets.layers.attention import (
 from keras_nfnets.layers.composite import Composite
 from keras_nfnets.layers.remat import remat
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
-from keras_nfnets.variants.rounding import bottleneck_width, whole_multiple
+from keras_nfnets.variants.rounding import bottleneck_width, make_divisible
 
 ATTENTIONS = ("se", "eca", None)
 SHORTCUTS = ("pool", "stride")
@@ -171,8 +171,8 @@ class NFBlock(Composite):
                 dtype=self.dtype_policy, name="eca"
             )
         if self.attention == "se":
-            hidden = whole_multiple(
-                channels * self.se_ratio, self.divisor, smallest_share=0.0
+            hidden = make_divisible(
+                channels * self.se_ratio, self.divisor, smallest_fraction=0.0
             )
             self.squeeze_excite = SqueezeExcite(
                 hidden=hidden, dtype=self.dtype_policy, name="squeeze_excite"
@@ -221,19 +221,19 @@ class NFBlock(Composite):
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         # What is drawn at random stays outside: it must not be drawn again.
-        halves = remat(self.halves, self) if self.remat else self.halves
-        branch, shortcut = halves(inputs)
+        parts = self.branch_and_shortcut
+        parts = remat(parts, self) if self.remat else parts
+        branch, shortcut = parts(inputs)
         return self.drop(branch, training=training) + shortcut
 
-    def halves(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the scaled branch, and what it is added to."""
+    def branch_and_shortcut(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the branch, scaled at once, and what it is added to."""
         activated = self.act_in(inputs)
         x, scale = self._branch(activated)
-        # Of a few numbers, so that the branch is passed over once.
         scale = scale * self.alpha
         if self.use_skip_gain:
             scale = self.skip_gain(scale)
-        return x * scale, self.shortcut_of(inputs, activated)
+        return x * scale, self._shortcut(inputs, activated)
 
     def residual(self, activated: Tensor) -> Tensor:
         """Returns the branch up to its attention."""
@@ -256,7 +256,7 @@ class NFBlock(Composite):
     def _attention_layer(self):
         return self.eca if self.attention == "eca" else self.squeeze_excite
 
-    def shortcut_of(self, inputs: Tensor, activated: Tensor) -> Tensor:
+    def _shortcut(self, inputs: Tensor, activated: Tensor) -> Tensor:
         """Returns what the branch is added to."""
         if not self.projects:
             return inputs

@@ -1,4 +1,4 @@
-"""What stem, block and head share."""
+"""Defines the base class of stem, block and head."""
 
 from typing import Any
 

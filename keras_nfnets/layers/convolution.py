@@ -1,4 +1,4 @@
-"""Convolutions with scaled weight standardization."""
+"""Defines convolutions with scaled weight standardization."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -32,21 +32,24 @@ def conv(
     if padding == "symmetric":
         inputs = tensorflow_cpu.pad_half(inputs, kernel, dilation_rate)
         padding = "valid"
-    arguments = dict(
-        strides=strides, padding=padding, dilation_rate=dilation_rate
-    )
     native = functools.partial(
-        ops.conv, data_format="channels_last", **arguments
+        ops.conv,
+        strides=strides,
+        padding=padding,
+        dilation_rate=dilation_rate,
+        data_format="channels_last",
     )
     dense = native
-    if needs_own_gradient(kernel.shape[:2], **arguments):
+    if needs_own_gradient(kernel.shape[:2], strides, padding, dilation_rate):
         dense = tensorflow_cpu.conv_with_own_gradient
     if groups == 1:
         return dense(inputs, kernel)
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     strategy = grouped_conv_strategy(dtype)
     if strategy == "onednn":
-        return tensorflow_cpu.onednn_conv(inputs, kernel, **arguments)
+        return tensorflow_cpu.onednn_conv(
+            inputs, kernel, strides, padding, dilation_rate
+        )
     if strategy == "split":
         return tensorflow_cpu.split_conv(inputs, kernel, groups, dense)
     return native(inputs, kernel)

@@ -1,4 +1,4 @@
-"""Which backend, and which kind of device, operations are chosen for.
+"""Tells the backend and the kind of device that a program is for.
 
 Keras does not say. What runs fast on one is slow on another, or is not there
 at all, so `convolve`, `standardization` and `remat` ask here.

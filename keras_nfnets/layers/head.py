@@ -1,4 +1,4 @@
-"""From the last stage to features or classes."""
+"""Defines the head: from the last stage to features or classes."""
 
 from collections.abc import Callable
 from typing import Any

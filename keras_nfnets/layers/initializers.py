@@ -1,4 +1,4 @@
-"""What weights start from."""
+"""Defines the initializers of kernels."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from keras_nfnets.annotations import Tensor
 
 # Values that a thread draws at once, from a seed of their own: those of a
 # kernel do not depend on the number of threads. A part fits a core's cache.
-PART = 2**16
+CHUNK = 2**16
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -60,14 +60,14 @@ class FanInNormal(keras.initializers.Initializer):
         std = np.float32(1 / math.sqrt(max(1, math.prod(shape[:-1]))))
 
         def draw(start):
-            part = values[start : start + PART]
+            part = values[start : start + CHUNK]
             seed = np.random.PCG64DXSM([self._drawn, start])
             np.random.Generator(seed).standard_normal(out=part, dtype="float32")
             part *= std
 
         # NumPy lets other threads run meanwhile.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(draw, range(0, values.size, PART)))
+            list(threads.map(draw, range(0, values.size, CHUNK)))
         return keras.ops.convert_to_tensor(
             values.reshape(shape), dtype or keras.config.floatx()
         )

@@ -1,4 +1,4 @@
-"""Rematerialization, so that XLA does not undo it on TensorFlow.
+"""Rematerializes activations, so that XLA does not undo it.
 
 This module knows its backend, because Keras does not: what `keras.remat` does
 on TensorFlow computes the same values from the same inputs once more, and XLA

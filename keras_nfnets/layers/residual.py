@@ -1,4 +1,4 @@
-"""What stands on a residual branch: stochastic depth and the skip gain."""
+"""Defines what scales a residual branch: stochastic depth, skip gain."""
 
 from typing import Any
 

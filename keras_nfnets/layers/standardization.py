@@ -1,4 +1,4 @@
-"""Scaled weight standardization: the arithmetic.
+"""Computes scaled weight standardization.
 
 Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4.
 """

@@ -1,4 +1,4 @@
-"""Scaled weight standardization, shared by the convolutions that have it."""
+"""Adds gain and standardized kernel to a Keras convolution."""
 
 from typing import Any
 

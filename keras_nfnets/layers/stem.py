@@ -1,4 +1,4 @@
-"""From an image to the first stage."""
+"""Defines the stem: from an image to the first stage."""
 
 import math
 from collections.abc import Sequence

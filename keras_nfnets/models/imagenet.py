@@ -1,4 +1,4 @@
-"""What the published networks expect of images, and call what they see."""
+"""Prepares images for the published networks, and names their classes."""
 
 import keras
 from keras import ops

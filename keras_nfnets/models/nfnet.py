@@ -1,4 +1,4 @@
-"""One functional-API loop for every network of the table."""
+"""Builds every network of the table with one functional-API loop."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from keras_nfnets.variants.plan import (
     MIN_SIZE,
     block_arguments,
     resolve_variant,
-    settings,
+    shared_arguments,
 )
 from keras_nfnets.variants.table import Variant
 from keras_nfnets.weights import files as weight_files
@@ -113,7 +113,7 @@ def NFNet(
             classifier_activation=classifier_activation,
             classifier_std=variant.classifier_std,
             name="head",
-            **settings(variant),
+            **shared_arguments(variant),
         )(outputs[f"stage{len(variant.depths)}"])
     model = AGCModel(inputs, outputs, name=name or variant_name)
     if weights is not None:
@@ -130,7 +130,7 @@ def _features(variant, inputs, stochastic_depth, remat):
         variant.stem_pool,
         remat=remat,
         name="stem",
-        **settings(variant),
+        **shared_arguments(variant),
     )(inputs)
     outputs = {"stem": x}
     for arguments in block_arguments(variant, stochastic_depth):

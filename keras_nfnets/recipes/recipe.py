@@ -1,4 +1,4 @@
-"""What it takes to train one network, as data."""
+"""Defines a recipe: all settings that train one network."""
 
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The papers' training settings: one table."""
+"""Lists the papers' training settings, one row each."""
 
 from dataclasses import replace
 

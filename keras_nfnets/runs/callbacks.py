@@ -1,4 +1,4 @@
-"""Callbacks that write a run folder while `fit` goes on."""
+"""Writes a run folder while `fit` goes on."""
 
 import contextlib
 import math
@@ -13,7 +13,7 @@ from keras_nfnets.callbacks import AveragedWeights
 from keras_nfnets.files import replacing
 from keras_nfnets.runs.checkpoints import Terminated, restore_metrics
 from keras_nfnets.runs.folder import Run
-from keras_nfnets.training.distribution import alone
+from keras_nfnets.training.distribution import undistributed
 
 
 class History(keras.callbacks.Callback):
@@ -133,7 +133,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _save(self):
         if self.writes:
-            with alone():
+            with undistributed():
                 rows = self.history.rows if self.history else ()
                 self.run.checkpoints.save(self.model, self.step, rows)
 
@@ -142,7 +142,7 @@ class Checkpoint(keras.callbacks.Callback):
         # put on their devices.
         with self.averages or contextlib.nullcontext():
             if is_best and self.writes:
-                with alone(), replacing(self.run.model) as best:
+                with undistributed(), replacing(self.run.model) as best:
                     self.model.save(best)
 
 

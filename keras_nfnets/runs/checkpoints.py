@@ -1,4 +1,4 @@
-"""What a stopped run goes on from: the newest of two whole checkpoints."""
+"""Keeps the newest two checkpoints of a run, and resumes from one."""
 
 import json
 import shutil

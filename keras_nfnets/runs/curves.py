@@ -1,4 +1,4 @@
-"""A training run's numbers as a picture."""
+"""Draws the history of a run."""
 
 from typing import Any
 

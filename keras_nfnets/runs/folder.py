@@ -1,4 +1,4 @@
-"""The folder of a training run: its layout, and writing and reading it.
+"""Lays out the folder of a run, and reads and writes it.
 
 Every file is written under a temporary name and then renamed, so that what has
 its final name is whole.
@@ -19,8 +19,8 @@ import numpy as np
 
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.data.sources import Source
-from keras_nfnets.export.description import Description
 from keras_nfnets.files import check_is_file, replacing
+from keras_nfnets.options import EXPORTS
 from keras_nfnets.runs.checkpoints import Checkpoints
 from keras_nfnets.runs.curves import draw_curves
 from keras_nfnets.runs.lock import locked
@@ -87,13 +87,20 @@ class Run:
                 self.path.rmdir()
 
     def _clear(self):
-        described = Description.beside(self.saved_model)
         for file in (self.config, self.history, self.curves, self.model):
             file.unlink(missing_ok=True)
-        described.unlink(missing_ok=True)
+        for name in EXPORTS.values():
+            # What stands beside it: names and crop, and OpenVINO's weights.
+            for suffix in ("", ".json", ".data"):
+                self._remove_file(self.path / f"{name}{suffix}")
+            self._remove_file((self.path / name).with_suffix(".bin"))
         for folder in (self.checkpoints.path, self.logs, self.saved_model):
             if folder.is_dir():
                 shutil.rmtree(folder)
+
+    def _remove_file(self, path):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
     def check_free(self) -> None:
         """Raises a FileExistsError unless the path is free or empty."""

@@ -1,4 +1,4 @@
-"""Training as a run: from settings to a filled run folder."""
+"""Trains by settings, and fills the run folder."""
 
 import contextlib
 import dataclasses
@@ -8,8 +8,8 @@ import keras
 from keras_nfnets.callbacks import (
     AveragedWeights,
     FiniteLoss,
+    HideAGCDetails,
     Progress,
-    ShortBar,
 )
 from keras_nfnets.data import (
     SkippedImages,
@@ -21,6 +21,7 @@ from keras_nfnets.data import (
 from keras_nfnets.extras import require
 from keras_nfnets.models.nfnet import NFNet
 from keras_nfnets.options import PRECISIONS
+from keras_nfnets.overriding import overridden
 from keras_nfnets.runs.callbacks import (
     Checkpoint,
     History,
@@ -176,16 +177,19 @@ class _Training:
         An epoch that was begun takes a `fit` of its own, as Keras has one
         number of steps for all epochs.
         """
-        if self.recipe.ema_decay is not None:
-            # Keras ends a `fit` with the averages in place of the weights.
-            model.optimizer.finalize_variable_values = lambda variables: None
+        # Keras ends a `fit` with the averages in place of the weights.
+        keeps_weights = (
+            model.optimizer,
+            "finalize_variable_values",
+            lambda variables: None,
+        )
         callbacks, signals = self._callbacks(step, history)
         test = test_batches(self.source, self.recipe, **self._hosts())
         if step % self.steps_per_epoch:
             # Keras makes a metric's variables when it first counts.
             model.evaluate(test.take(1), verbose=0)
             callbacks.append(ResumedMetrics(metrics))
-        with signals:
+        with signals, overridden(keeps_weights):
             while step < self.recipe.epochs * self.steps_per_epoch:
                 epoch, done = divmod(step, self.steps_per_epoch)
                 end = epoch + 1 if done else self.recipe.epochs
@@ -236,4 +240,4 @@ class _Training:
                 history,
                 keras.callbacks.TensorBoard(self.run.logs, write_graph=False),
             ]
-        return [*callbacks, checkpoint, ShortBar()], Signals(checkpoint)
+        return [*callbacks, checkpoint, HideAGCDetails()], Signals(checkpoint)

@@ -1,4 +1,4 @@
-"""What decides the course of a training run, complete as data."""
+"""Defines the settings of a run, complete as data."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Normalizer-free networks made of other networks."""
+"""Rewrites other networks as normalizer-free ones."""
 
 from keras_nfnets.surgery.normalizer_free import (
     normalizer_free as normalizer_free,

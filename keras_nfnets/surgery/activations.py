@@ -1,4 +1,4 @@
-"""Variance-preserving activations in place of Keras's own."""
+"""Replaces Keras's activations by variance-preserving ones."""
 
 import keras
 

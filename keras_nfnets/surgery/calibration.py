@@ -1,4 +1,4 @@
-"""Measured variances in place of planned ones, for networks that need it.
+"""Measures variances where the plan of a network cannot know them.
 
 Behind a ReLU a signal of twice the variance has twice the variance. Behind
 SiLU or GELU it has more: what a plan is wrong by grows with each layer, and no

@@ -1,4 +1,4 @@
-"""A normalizer-free network in place of one with batch normalization."""
+"""Rewrites a network with batch normalization as a normalizer-free one."""
 
 import dataclasses
 

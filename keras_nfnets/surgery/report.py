@@ -1,4 +1,4 @@
-"""What surgery did to a model: a table and a picture."""
+"""Reports what surgery changed, as a table and a picture."""
 
 import dataclasses
 from collections.abc import Iterable

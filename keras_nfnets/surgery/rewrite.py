@@ -1,4 +1,4 @@
-"""Rebuilding a functional model with other layers in some places."""
+"""Rebuilds a functional model with some of its layers replaced."""
 
 import keras
 from keras import tree

@@ -1,4 +1,4 @@
-"""What each class of layer makes of a signal: the table of the plan."""
+"""Tells what each class of layer does to the variance of a signal."""
 
 import dataclasses
 import math

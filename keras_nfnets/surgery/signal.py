@@ -1,4 +1,4 @@
-"""The signal that a fresh network is expected to have, as a sample.
+"""Predicts the signal of a fresh network from a sample.
 
 A `Signal` is a sample of channels, and for each channel of pairs of
 neighbouring pixels. The functions say what each kind of layer makes of it.

@@ -1,4 +1,4 @@
-"""Weight-standardized convolutions in place of plain ones."""
+"""Replaces plain convolutions by weight-standardized ones."""
 
 import keras
 

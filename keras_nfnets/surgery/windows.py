@@ -1,4 +1,4 @@
-"""The windows of convolutions and poolings: borders, and what pixels share."""
+"""Computes the windows of convolutions and poolings."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Adaptive gradient clipping: the settings, and clipping by hand.
+"""Defines the settings of adaptive gradient clipping, and clips by hand.
 
 Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3.
 """
@@ -11,7 +11,7 @@ import keras
 
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_positive
-from keras_nfnets.training.units import UNITS, units_of_variables
+from keras_nfnets.training.unit_axes import UNITS, units_of_variables
 from keras_nfnets.training.unitwise import clip_units
 from keras_nfnets.training.unitwise import unitwise_norm as unitwise_norm
 
@@ -148,7 +148,7 @@ class AGC:
                 left as it is.
 
         Returns:
-            The gradients, and `agc_report.Units` or `None`.
+            The gradients, and `agc_report.ClipStatistics` or `None`.
         """
         chosen = [
             None if unit is None else gradient

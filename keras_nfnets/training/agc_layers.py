@@ -1,9 +1,9 @@
-"""Means of what was clipped in each layer, for a callback that asks."""
+"""Keeps means of what was clipped in each layer."""
 
 import numpy as np
 from keras import ops
 
-from keras_nfnets.training.agc_report import add_to_means
+from keras_nfnets.training.agc_report import TOTAL, add_to_means
 from keras_nfnets.training.agc_rules import inner_optimizer
 
 
@@ -52,7 +52,7 @@ def record(inner, units, variables):
 
     Args:
         inner: An optimizer that is watched.
-        units: `agc_report.Units`.
+        units: `agc_report.ClipStatistics`.
         variables: List of all variables of the step.
     """
     values, counts = report(
@@ -65,7 +65,7 @@ def report(units, variables, layers, epsilon):
     """Returns what a step found in each layer, and whether each value counts.
 
     Args:
-        units: `agc_report.Units`.
+        units: `agc_report.ClipStatistics`.
         variables: List of all variables of the step.
         layers: List of the layers' paths.
         epsilon: Float, floor under the norm of a layer's weights.
@@ -75,10 +75,12 @@ def report(units, variables, layers, epsilon):
         ratio of gradient to weights, and 1 or 0 for each.
     """
     rows = {layer: row for row, layer in enumerate(layers)}
-    places = [rows[_layer(variables[i])] for i in units.counts]
-    segments = np.repeat(places, list(units.counts.values())).astype("int32")
+    places = [rows[_layer(variables[i])] for i in units.units_per_variable]
+    segments = np.repeat(
+        places, list(units.units_per_variable.values())
+    ).astype("int32")
     columns = [
-        ops.logical_and(units.marks, units.above),
+        ops.logical_and(units.clipped, units.above),
         units.above,
         ops.square(units.gradient_norms),
         ops.square(units.weight_norms),
@@ -132,3 +134,23 @@ def _layers(inner):
 
 def _layer(variable):
     return variable.path.rpartition("/")[0] or variable.path
+
+
+def named_report(optimizer, values):
+    """Returns an optimizer's report as tensors by name.
+
+    Args:
+        optimizer: An optimizer that has AGC.
+        values: List of its variables, or of their values where JAX holds
+            them elsewhere.
+    """
+    inner = inner_optimizer(optimizer)
+    if not inner.built:
+        return {}
+    # The report stands last, inside of what scales the loss too.
+    means = kept(optimizer, values)[-2]
+    # A copy: on PyTorch it would follow the variable, which validation resets.
+    means = ops.unstack(ops.copy(ops.convert_to_tensor(means)))
+    shown = inner.rules.agc.metric
+    named = zip(inner.rules.names, means, strict=True)
+    return {n: m for n, m in named if shown or n != TOTAL}

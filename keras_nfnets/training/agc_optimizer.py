@@ -1,4 +1,4 @@
-"""AGC for any optimizer."""
+"""Gives AGC to any optimizer."""
 
 import keras
 
@@ -75,3 +75,27 @@ def with_agc(
             f"optimizer={optimizer!r} with {inner_optimizer(optimizer).agc}"
         )
     return attach(optimizer, Rules(agc, model))
+
+
+def give_agc(model, optimizer, agc):
+    """Gives a compiled model's optimizer AGC, or other settings of it."""
+    if optimizer is None:
+        return
+    rules = getattr(inner_optimizer(optimizer), "rules", None)
+    if has_agc(optimizer) and agc is None and not rules.of_model:
+        return
+    if has_agc(optimizer) and not (agc and rules.of_model):
+        raise ValueError(
+            "`optimizer` must not have AGC already; pass `agc=None` to "
+            "`compile` to keep what `with_agc` gave it, or a new optimizer. "
+            f"Received: optimizer={optimizer!r} with {rules.agc}, agc={agc}"
+        )
+    if not agc:
+        return
+    built = rules is not None and rules.names is not None
+    if built and rules.agc.detailed != agc.detailed:
+        raise ValueError(
+            "`agc` must be as detailed as it was when the optimizer was built; "
+            f"pass a new optimizer. Received: agc={agc} after {rules.agc}"
+        )
+    attach(optimizer, Rules(agc, model, of_model=True))

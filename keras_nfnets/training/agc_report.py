@@ -1,4 +1,4 @@
-"""What a training step says of its clipping: one number, or several."""
+"""Sums up what a training step clipped."""
 
 import itertools
 import re
@@ -12,24 +12,24 @@ GRADIENT_NORM, WEIGHT_NORM = "gradient_norm", "weight_norm"
 PART = re.compile(r"(stem|stage\d+|head)(_block\d+)?/")
 
 
-class Units(typing.NamedTuple):
+class ClipStatistics(typing.NamedTuple):
     """What `unitwise.clip_units` found, a vector for all units.
 
     Args:
-        marks: Boolean tensor `(units,)`, which of them were clipped.
+        clipped: Boolean tensor `(units,)`, which of them were clipped.
         gradient_norms: Tensor `(units,)`, before clipping.
         weight_norms: Tensor `(units,)`.
         above: Boolean tensor `(units,)`, whose weights are above the floor,
             so that they count in a share.
-        counts: Dictionary, how many units each variable has, by its index and
-            in the order of the vectors.
+        units_per_variable: Dictionary, how many units each variable has, by
+            its index and in the order of the vectors.
     """
 
-    marks: object
+    clipped: object
     gradient_norms: object
     weight_norms: object
     above: object
-    counts: dict
+    units_per_variable: dict
 
 
 def names(variables, detailed):
@@ -62,7 +62,7 @@ def report(units, variables, named):
     """Returns what a step reports, and whether each value counts.
 
     Args:
-        units: `Units`.
+        units: `ClipStatistics`.
         variables: List of all variables of the step, of which `units` knows
             those that may be clipped.
         named: List of strings, of `names`.
@@ -71,11 +71,13 @@ def report(units, variables, named):
         Two float32 tensors `(len(named),)`: the values, and 1 or 0. Where no
         unit counts, a share does not.
     """
-    clipped = ops.cast(ops.logical_and(units.marks, units.above), "float32")
+    clipped = ops.cast(ops.logical_and(units.clipped, units.above), "float32")
     above = ops.cast(units.above, "float32")
     found = {TOTAL: _share(ops.sum(clipped), ops.sum(above))}
     if len(named) > 1:
-        found |= _shares_of_parts(clipped, above, units.counts, variables)
+        found |= _shares_of_parts(
+            clipped, above, units.units_per_variable, variables
+        )
         found[GRADIENT_NORM] = _norm(units.gradient_norms), 1.0
         found[WEIGHT_NORM] = _norm(units.weight_norms), 1.0
     absent = 0.0, 0.0

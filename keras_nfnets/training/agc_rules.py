@@ -1,9 +1,9 @@
-"""What an optimizer with AGC clips, which is known when it is built."""
+"""Resolves what an optimizer with AGC clips once it is built."""
 
 import keras
 
 from keras_nfnets.training import agc_report
-from keras_nfnets.training.units import units_of_variables
+from keras_nfnets.training.unit_axes import units_of_variables
 
 
 class Rules:

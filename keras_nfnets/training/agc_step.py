@@ -1,4 +1,4 @@
-"""Where AGC enters an optimizer, on every backend.
+"""Clips between the sum over replicas and the update, on every backend.
 
 Keras does all of a step but AGC inside the optimizer, in this order: unscale,
 accumulate, sum over replicas, update. The place between the last two has no
@@ -61,7 +61,9 @@ class AGCOptimizer:
         """
         return {
             name: float(value)
-            for name, value in named_report(self, self.variables).items()
+            for name, value in agc_layers.named_report(
+                self, self.variables
+            ).items()
         }
 
     def reset_agc_report(self):
@@ -283,23 +285,3 @@ def plain(optimizer):
     if inner_optimizer(optimizer) is not optimizer:
         vars(copy)["inner_optimizer"] = plain(optimizer.inner_optimizer)
     return copy
-
-
-def named_report(optimizer, values):
-    """Returns an optimizer's report as tensors by name.
-
-    Args:
-        optimizer: An optimizer that has AGC.
-        values: List of its variables, or of their values where JAX holds
-            them elsewhere.
-    """
-    inner = inner_optimizer(optimizer)
-    if not inner.built:
-        return {}
-    # The report stands last, inside of what scales the loss too.
-    means = agc_layers.kept(optimizer, values)[-2]
-    # A copy: on PyTorch it would follow the variable, which validation resets.
-    means = ops.unstack(ops.copy(ops.convert_to_tensor(means)))
-    shown = inner.rules.agc.metric
-    named = zip(inner.rules.names, means, strict=True)
-    return {n: m for n, m in named if shown or n != agc_report.TOTAL}

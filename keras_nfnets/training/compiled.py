@@ -1,4 +1,4 @@
-"""How an `AGCModel` keeps what it was compiled with, and gets it back."""
+"""Keeps what an `AGCModel` was compiled with, and gives it back."""
 
 import keras
 

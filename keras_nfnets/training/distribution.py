@@ -1,4 +1,4 @@
-"""Which devices this machine, or this cluster, trains on."""
+"""Finds the devices to train on, of this machine or a cluster."""
 
 import contextlib
 import dataclasses
@@ -200,7 +200,7 @@ def _jax():
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def undistributed() -> Iterator[None]:
     """Lets one of several processes make variables that the others do not.
 
     Keras makes some while it saves a model. JAX would wait for the other
@@ -208,7 +208,7 @@ def alone() -> Iterator[None]:
 
     Example:
 
-    >>> with keras_nfnets.distribution.alone():
+    >>> with keras_nfnets.distribution.undistributed():
     ...     model.save("model.keras")
     """
     before = keras.distribution.distribution()

@@ -1,4 +1,4 @@
-"""The cross-entropy of the papers, for labels of both kinds."""
+"""Defines the papers' cross-entropy, for labels of both kinds."""
 
 from typing import Any
 

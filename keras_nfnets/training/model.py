@@ -1,8 +1,8 @@
-"""AGC and SAM inside `model.fit`, on every backend.
+"""Defines the model whose `fit` clips, and perturbs for SAM.
 
 The order of a step is fixed: gradients of the scaled loss, unscale,
 accumulate, sum over replicas, AGC, then the optimizer's own update. AGC is the
-optimizer's, whatever `train_step` runs; `ascent` moves the weights for SAM
+optimizer's, whatever `train_step` runs; `perturbed` moves the weights for SAM
 while Keras's own step takes the gradients.
 """
 
@@ -14,15 +14,16 @@ import keras
 from keras.src.models.functional import Functional
 
 from keras_nfnets.training.agc import AGC
-from keras_nfnets.training.agc_rules import Rules, inner_optimizer
-from keras_nfnets.training.agc_step import attach, has_agc, named_report
-from keras_nfnets.training.ascent import at_ascent, check_optimizer
+from keras_nfnets.training.agc_layers import named_report
+from keras_nfnets.training.agc_optimizer import give_agc
+from keras_nfnets.training.agc_rules import inner_optimizer
 from keras_nfnets.training.compiled import (
     CompileConfig,
     compiles_from_h5,
     is_from_h5,
     model_agc,
 )
+from keras_nfnets.training.perturbed import check_optimizer, perturbed_weights
 from keras_nfnets.training.sam import SAM
 
 # What `compile` takes for `agc` where none is given.
@@ -120,7 +121,7 @@ class AGCModel(keras.Model):
             check_optimizer(self.optimizer)
         self._sam, self._sam_used = sam, False
         self._agc = agc
-        _give_agc(self, self.optimizer, agc)
+        give_agc(self, self.optimizer, agc)
         self._compile_config: Any = CompileConfig(
             self,
             self._compile_config.config,
@@ -207,7 +208,7 @@ class AGCModel(keras.Model):
         if not self._sam:
             return super().train_step(*args)
         self._sam_used = True
-        with at_ascent(self, self._sam, *args):
+        with perturbed_weights(self, self._sam, *args):
             return super().train_step(*args)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -219,30 +220,6 @@ class AGCModel(keras.Model):
         self.compile(**config)
         if self.built and self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
-
-
-def _give_agc(model, optimizer, agc):
-    """Gives a compiled model's optimizer AGC, or other settings of it."""
-    if optimizer is None:
-        return
-    rules = getattr(inner_optimizer(optimizer), "rules", None)
-    if has_agc(optimizer) and agc is None and not rules.of_model:
-        return
-    if has_agc(optimizer) and not (agc and rules.of_model):
-        raise ValueError(
-            "`optimizer` must not have AGC already; pass `agc=None` to "
-            "`compile` to keep what `with_agc` gave it, or a new optimizer. "
-            f"Received: optimizer={optimizer!r} with {rules.agc}, agc={agc}"
-        )
-    if not agc:
-        return
-    built = rules is not None and rules.names is not None
-    if built and rules.agc.detailed != agc.detailed:
-        raise ValueError(
-            "`agc` must be as detailed as it was when the optimizer was built; "
-            f"pass a new optimizer. Received: agc={agc} after {rules.agc}"
-        )
-    attach(optimizer, Rules(agc, model, of_model=True))
 
 
 def _check_used(model):

@@ -1,4 +1,4 @@
-"""SGD as the papers run it, their schedule, and AGC for any optimizer."""
+"""Defines the papers' SGD and its schedule."""
 
 import math
 import re

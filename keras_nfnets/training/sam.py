@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization (SAM): the settings and the arithmetic.
+"""Defines the settings and the arithmetic of SAM.
 
 Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412), Section 2.
 """
@@ -20,7 +20,7 @@ from keras_nfnets.training.unitwise import square_sum
 class SAM:
     """Settings of sharpness-aware minimization, for `AGCModel.compile(sam=)`.
 
-    A step takes two gradients. With the first, g, of a share of the batch,
+    A step takes two gradients. With the first, g, of a fraction of the batch,
     all trainable weights are moved by `rho * g / (norm(g) + 1e-12)`, where
     the norm is that of all of them together. There the second is taken, of
     the whole batch, by which the optimizer updates the weights as they were.
@@ -28,31 +28,33 @@ class SAM:
     Args:
         rho: Float, how far the weights are moved, in the units of their
             norm. Defaults to `0.05`.
-        share: Float in (0, 1], share of the batch that the first gradient is
-            taken of: its first samples, rounded, and at least one. Of each
-            replica's part of the batch where there are several. A step costs
-            about `1 + share` times as much. Defaults to `0.2`.
+        fraction: Float in (0, 1], the part of the batch that the first
+            gradient is taken of: its first samples, rounded, and at least
+            one. Of each replica's part of the batch where there are several.
+            A step costs about `1 + fraction` times as much. Defaults to `0.2`.
 
     Raises:
-        ValueError: If `rho` is not positive, or `share` is outside (0, 1].
+        ValueError: If `rho` is not positive, or `fraction` is outside (0, 1].
 
     Example:
 
-    >>> model.compile("sgd", "mse", sam=keras_nfnets.SAM(rho=0.05, share=0.2))
+    >>> sam = keras_nfnets.SAM(rho=0.05, fraction=0.2)
+    >>> model.compile("sgd", "mse", sam=sam)
 
     Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412),
-    Algorithm 1; rho and share are those of the NFNets,
+    Algorithm 1; rho and fraction are those of the NFNets,
     [Brock et al., 2021](https://arxiv.org/abs/2102.06171)
     """
 
     rho: float = 0.05
-    share: float = 0.2
+    fraction: float = 0.2
 
     def __post_init__(self) -> None:
         check_positive(rho=self.rho)
-        if not 0 < self.share <= 1:
+        if not 0 < self.fraction <= 1:
             raise ValueError(
-                f"`share` must be in (0, 1]. Received: share={self.share}"
+                "`fraction` must be in (0, 1]. "
+                f"Received: fraction={self.fraction}"
             )
 
     def get_config(self) -> dict[str, Any]:
@@ -63,7 +65,7 @@ class SAM:
         return cls(**config)
 
 
-def ascent(
+def perturbation(
     gradients: Sequence[Tensor | None], rho: float
 ) -> tuple[list[Tensor | None], Tensor]:
     """Returns by how much SAM moves each weight, and what to scale the loss by.
@@ -81,7 +83,7 @@ def ascent(
 
     Example:
 
-    >>> offsets, factor = keras_nfnets.sam.ascent([gradient], rho=0.05)
+    >>> offsets, factor = keras_nfnets.sam.perturbation([gradient], rho=0.05)
 
     Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412),
     Equation 2
@@ -99,12 +101,12 @@ def ascent(
     return offsets, ops.where(finite, 1.0, float("nan"))
 
 
-def first_share(data: Any, share: float, parts: int = 1) -> Any:
+def leading_fraction(data: Any, fraction: float, parts: int = 1) -> Any:
     """Returns the first samples of each part of a batch, as a smaller batch.
 
     Args:
         data: Nested structure of tensors with a batch axis, or `None` in it.
-        share: Float, see `SAM`.
+        fraction: Float, see `SAM`.
         parts: Integer, how many equal parts the batch has. Defaults to `1`.
 
     Returns:
@@ -112,14 +114,14 @@ def first_share(data: Any, share: float, parts: int = 1) -> Any:
 
     Example:
 
-    >>> x, y = keras_nfnets.sam.first_share((x, y), share=0.2)
+    >>> x, y = keras_nfnets.sam.leading_fraction((x, y), fraction=0.2)
     """
 
     def first(x):
         if x is None:
             return None
         size = ops.shape(x)[0] // parts
-        count = _count(size, share)
+        count = _count(size, fraction)
         if parts == 1:
             return x[:count]
         x = ops.reshape(x, (parts, size, *x.shape[1:]))[:, :count]
@@ -128,9 +130,9 @@ def first_share(data: Any, share: float, parts: int = 1) -> Any:
     return keras.tree.map_structure(first, data)
 
 
-def _count(size, share):
+def _count(size, fraction):
     if isinstance(size, int):
-        return max(1, round(share * size))
+        return max(1, round(fraction * size))
     # TensorFlow may trace for batches of any size.
-    count = ops.round(share * ops.cast(size, "float32"))
+    count = ops.round(fraction * ops.cast(size, "float32"))
     return ops.maximum(ops.cast(count, "int32"), 1)

@@ -1,4 +1,4 @@
-"""The arithmetic of adaptive gradient clipping: norms of units, and limits."""
+"""Computes norms of units, and clips by them."""
 
 import functools
 import itertools
@@ -8,11 +8,11 @@ import keras
 from keras import ops
 
 from keras_nfnets.layers.device import on_tensorflow_cpu
-from keras_nfnets.training.agc_report import Units
+from keras_nfnets.training.agc_report import ClipStatistics
 
 
 def clip_units(gradients, variables, clipping, epsilon, axes=None):
-    """As `adaptive_clip`, and returns what it found, a `Units` or `None`.
+    """As `adaptive_clip`, and returns `ClipStatistics` or `None` too.
 
     The norms of all units stand in one vector, so that what is done per unit
     takes a handful of operations however many variables there are.
@@ -53,7 +53,9 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
         new = laid[i] * ops.cast(part, clipped[i].dtype)
         same = layouts[i][0] == shapes[i]
         clipped[i] = new if same else ops.reshape(new, shapes[i])
-    return clipped, Units(clips, norm, weight, weight > epsilon, counts)
+    return clipped, ClipStatistics(
+        clips, norm, weight, weight > epsilon, counts
+    )
 
 
 def _dense(gradient, variable):

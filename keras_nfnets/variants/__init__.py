@@ -1,1 +1,1 @@
-"""The networks as data: a table, what its rows come to, and what they cost."""
+"""The networks as data: their table, their plan, and their cost."""

@@ -1,4 +1,4 @@
-"""Parameters and multiply-adds of a network, from its row of the table alone.
+"""Counts parameters and multiply-adds of a network from its row alone.
 
 Nothing is built, so that NFNet-F7 takes no longer than the small one.
 """
@@ -14,7 +14,7 @@ from keras_nfnets.variants.plan import (
 from keras_nfnets.variants.rounding import (
     bottleneck_width,
     eca_kernel_size,
-    whole_multiple,
+    make_divisible,
 )
 from keras_nfnets.variants.table import Variant
 
@@ -164,8 +164,10 @@ def _add_block(cost, channels, block):
 
 def _add_attention(cost, channels, block):
     if block["attention"] == "se":
-        hidden = whole_multiple(
-            channels * block["se_ratio"], block["divisor"], smallest_share=0.0
+        hidden = make_divisible(
+            channels * block["se_ratio"],
+            block["divisor"],
+            smallest_fraction=0.0,
         )
         cost.dense(hidden, channels)
         cost.dense(channels, hidden)

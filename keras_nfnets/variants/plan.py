@@ -1,4 +1,4 @@
-"""What a variant comes to, before anything is built."""
+"""Plans the blocks of a variant before anything is built."""
 
 import math
 
@@ -24,7 +24,7 @@ def resolve_variant(variant: str | Variant) -> tuple[Variant, str]:
     )
 
 
-def settings(variant):
+def shared_arguments(variant):
     """Returns what stem, blocks and head have in common."""
     return dict(
         activation=variant.activation,
@@ -110,7 +110,7 @@ def block_arguments(variant, stochastic_depth=0.0):
                 use_skip_gain=variant.use_skip_gain,
                 stochastic_depth=stochastic_depth * index / total,
                 name=f"stage{stage + 1}_block{block}",
-                **settings(variant),
+                **shared_arguments(variant),
             )
             if block == 0:
                 expected_std = 1.0

@@ -1,4 +1,4 @@
-"""Published results and weights of the networks, as data."""
+"""Lists published results and weights of the networks."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How many channels: the roundings of the papers and of timm."""
+"""Rounds numbers of channels as the papers and timm do."""
 
 import math
 
@@ -11,7 +11,7 @@ def bottleneck_width(channels, expansion, group_width, divisor=1):
         expansion: Float, the share.
         group_width: Integer, channels per group, or `None` for one group. The
             width is rounded down to whole groups.
-        divisor: Integer, see `whole_multiple`. Defaults to `1`.
+        divisor: Integer, see `make_divisible`. Defaults to `1`.
 
     Raises:
         ValueError: If there is no room for one group.
@@ -21,7 +21,7 @@ def bottleneck_width(channels, expansion, group_width, divisor=1):
     >>> bottleneck_width(512, 0.5, group_width=128)
     (256, 2)
     """
-    width = whole_multiple(channels * expansion, divisor)
+    width = make_divisible(channels * expansion, divisor)
     if group_width is None:
         return width, 1
     if width < group_width:
@@ -34,25 +34,27 @@ def bottleneck_width(channels, expansion, group_width, divisor=1):
     return groups * group_width, groups
 
 
-def whole_multiple(width, divisor=1, smallest_share=0.9):
+def make_divisible(width, divisor=1, smallest_fraction=0.9):
     """Rounds a width to a multiple of the divisor, at least one.
 
     Args:
         width: Float, channels.
         divisor: Integer. `1` rounds down, as the papers do; any other to the
             nearest multiple, as timm does. Defaults to `1`.
-        smallest_share: Float, the result is not below this share of `width`.
+        smallest_fraction: Float, the result is not below this share of `width`.
             Defaults to `0.9`.
 
     Example:
 
-    >>> whole_multiple(36.9), whole_multiple(36, 8)
+    >>> make_divisible(36.9), make_divisible(36, 8)
     (36, 40)
     """
     if divisor == 1:
         return max(1, int(width))
     rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
-    return rounded if rounded >= smallest_share * width else rounded + divisor
+    if rounded < smallest_fraction * width:
+        return rounded + divisor
+    return rounded
 
 
 def eca_kernel_size(channels):

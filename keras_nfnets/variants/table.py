@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from keras_nfnets.variants.rounding import whole_multiple
+from keras_nfnets.variants.rounding import make_divisible
 from keras_nfnets.variants.variant import Variant as Variant
 
 
@@ -224,9 +224,9 @@ VARIANTS |= {
     f"nf_regnet_{name}_timm": replace(
         VARIANTS[f"nf_regnet_{name}"],
         **(_TIMM | _TIMM_OWN | dict(activation="silu")),
-        widths=tuple(whole_multiple(0.75 * w, 8) for w in _REGNETS[name][0]),
-        stem_widths=(whole_multiple(0.75 * _REGNETS[name][0][0], 8),),
-        head_width=whole_multiple(
+        widths=tuple(make_divisible(0.75 * w, 8) for w in _REGNETS[name][0]),
+        stem_widths=(make_divisible(0.75 * _REGNETS[name][0][0], 8),),
+        head_width=make_divisible(
             0.75 * (1280 * _REGNETS[name][0][-1] // 440), 8
         ),
         classifier_std=0.01,

@@ -9,7 +9,7 @@ from helpers import BACKEND, tiny_variant, to_numpy
 
 import keras_nfnets
 from keras_nfnets.callbacks import progress, throughput
-from keras_nfnets.callbacks.progress import Progress, ShortBar, duration
+from keras_nfnets.callbacks.progress import HideAGCDetails, Progress, duration
 from keras_nfnets.training import agc_report
 from keras_nfnets.training.agc import unitwise_norm
 
@@ -186,7 +186,7 @@ def test_duration(seconds, expected):
 
 def test_details_are_in_the_history_and_not_on_the_bar(capsys):
     model = network(detailed=True)
-    history = model.fit(X, Y, verbose=1, callbacks=[ShortBar()]).history
+    history = model.fit(X, Y, verbose=1, callbacks=[HideAGCDetails()]).history
     output = capsys.readouterr().out
     assert "loss:" in output and "agc_clipped:" in output
     assert "agc_clipped_" not in output and "weight_norm" not in output
@@ -194,5 +194,5 @@ def test_details_are_in_the_history_and_not_on_the_bar(capsys):
 
 
 def test_bar_says_nothing_where_nothing_was_asked_for(small, capsys):
-    fit(small, ShortBar(), epochs=2)
+    fit(small, HideAGCDetails(), epochs=2)
     assert capsys.readouterr().out == ""

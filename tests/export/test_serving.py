@@ -15,9 +15,9 @@ from photo_runs import MARGIN, NAMES, RECIPE, SIDE, make_run, photo
 
 from keras_nfnets import data
 from keras_nfnets.cli import commands
-from keras_nfnets.data.crop import Crop
-from keras_nfnets.export.description import Description
-from keras_nfnets.runs import RunClassifier
+from keras_nfnets.data import Crop
+from keras_nfnets.export import Description
+from keras_nfnets.runs import Classifier
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("PIL")
@@ -66,7 +66,7 @@ def test_every_way_finds_the_same_probabilities(run, served, files, capsys):
     names = [NAMES[i].encode() for i in ours.argmax(-1)]
     assert answer["classes"].tolist() == names
 
-    classifier = RunClassifier(run.path)
+    classifier = Classifier(run.path)
     program = ROOT / "tools" / "serve_saved_model.py"
     lines = subprocess.run(
         [sys.executable, program, run.saved_model, *files],
@@ -75,7 +75,7 @@ def test_every_way_finds_the_same_probabilities(run, served, files, capsys):
         check=True,
     ).stdout.splitlines()
     for path, row, line in zip(files, ours, lines, strict=True):
-        name, probability = classifier.classify(path)
+        (((name, probability),),) = classifier.classify(path, top=1)
         assert name == NAMES[row.argmax()]
         assert probability == pytest.approx(row.max(), abs=1e-5)
         assert line == f"{path}\t{name}\t{row.max():.4f}"

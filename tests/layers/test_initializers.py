@@ -6,7 +6,7 @@ import pytest
 from helpers import to_numpy
 
 from keras_nfnets.layers import WSConv2D
-from keras_nfnets.layers.initializers import PART, FanInNormal
+from keras_nfnets.layers.initializers import CHUNK, FanInNormal
 
 stats = pytest.importorskip("scipy.stats")
 SHAPE = (3, 3, 64, 128)  # more than one part
@@ -14,16 +14,16 @@ SHAPE = (3, 3, 64, 128)  # more than one part
 
 def test_distribution():
     values = to_numpy(FanInNormal(seed=3)(SHAPE)).ravel()
-    assert values.size > PART
+    assert values.size > CHUNK
     # A normal sample of this size is rejected once in a thousand seeds.
     test = stats.kstest(values * (3 * 3 * 64) ** 0.5, "norm")
     assert test.pvalue > 1e-3
 
 
 def test_parts_differ():
-    values = to_numpy(FanInNormal(seed=3)((PART, 2))).ravel()
+    values = to_numpy(FanInNormal(seed=3)((CHUNK, 2))).ravel()
     # A few of them are equal, as there are not that many floats.
-    assert (values[:PART] != values[PART:]).mean() > 0.999
+    assert (values[:CHUNK] != values[CHUNK:]).mean() > 0.999
 
 
 def test_values_are_these_on_every_backend():

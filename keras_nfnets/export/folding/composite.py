@@ -14,8 +14,6 @@ from keras_nfnets.export.folding.single import (
     convolution,
     dense,
     efficient_channel_attention,
-    held_back,
-    splits_groups,
     squeeze_excite,
     vp_activation,
 )
@@ -23,7 +21,7 @@ from keras_nfnets.export.folding.single import (
 
 def stem(make, layer, x):
     first, *others = layer.convs
-    held = held_back(layer.act.activation)
+    held = make.held_back(layer.act.activation)
     x = convolution(make.of(first), first, x, held=held)
     for conv in others:
         x = vp_activation(make.of(layer.act), layer.act, x)
@@ -43,7 +41,7 @@ def _max_pool(make, padding, x):
 
 
 def nf_block(make, layer, x):
-    held = held_back(layer.act_in.activation)
+    held = make.held_back(layer.act_in.activation)
     inputs = x if x.scale == held else Scaled(make.whole(x))
     activated = vp_activation(make.of(layer.act_in), layer.act_in, inputs)
     # What goes from block to block is as the activations take it best.
@@ -63,7 +61,7 @@ def _branch(make, layer, x, scale):
     def act(x):
         return vp_activation(make.of(layer.act), layer.act, x)
 
-    held = held_back(layer.act.activation)
+    held = make.held_back(layer.act.activation)
 
     def conv(sublayer, x, scale=1.0, parts=1, held=1.0):
         return convolution(make.of(sublayer), sublayer, x, scale, parts, held)
@@ -73,7 +71,7 @@ def _branch(make, layer, x, scale):
 
     # The groups stay apart from the first convolution to the last spatial one.
     groups = layer.conv1.groups
-    parts = groups if splits_groups(groups) else 1
+    parts = groups if make.splits(groups) else 1
     x = conv(layer.conv0, x, parts=parts, held=held)
     x = conv(layer.conv1, act(x), held=held)
     if layer.two_convs:
@@ -112,7 +110,7 @@ def _shortcut(make, layer, inputs, activated, held):
 
 def head(make, layer, x):
     if layer.conv:
-        held = held_back(layer.act.activation)
+        held = make.held_back(layer.act.activation)
         x = convolution(make.of(layer.conv), layer.conv, x, held=held)
     x = vp_activation(make.of(layer.act), layer.act, x)
     if layer.pooling is None:

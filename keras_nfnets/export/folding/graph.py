@@ -73,6 +73,11 @@ def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
     """
+    _check(model, keep_unknown)
+    return _fold(model, model.name)
+
+
+def _check(model, keep_unknown=False):
     if not is_functional(model):
         raise ValueError(
             "`model` must be a functional or built sequential model, since "
@@ -86,7 +91,22 @@ def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
             "`keep_unknown=True` keeps others as they are. Received: model "
             f"with {', '.join(names)}"
         )
-    return _fold(model, model.name)
+
+
+def fold_for_runtime(model):
+    """Folds for what has kernels for groups and GELU, as runtimes have.
+
+    Args:
+        model: As for `fold`.
+
+    Returns:
+        A model as `fold` returns it, whose groups are not split.
+
+    Raises:
+        ValueError: As `fold` does.
+    """
+    _check(model)
+    return _fold(model, model.name, native=True)
 
 
 class _End(keras.layers.Layer):
@@ -96,8 +116,8 @@ class _End(keras.layers.Layer):
         return inputs
 
 
-def _fold(model, name):
-    graph = _Graph(model)
+def _fold(model, name, native=False):
+    graph = _Graph(model, native)
     if isinstance(model, keras.Sequential):
         inputs = x = keras.Input(
             batch_shape=model.input_shape, dtype=model.inputs[0].dtype
@@ -116,7 +136,8 @@ def _fold(model, name):
 class _Graph:
     """Calls, in the place of a model's layers, those of the folded model."""
 
-    def __init__(self, model):
+    def __init__(self, model, native):
+        self.native = native
         self.taken = {
             layer.name for layer in operations(model) if _is_shared(layer)
         }
@@ -145,7 +166,7 @@ class _Graph:
         return self._call_copy(layer, *args, **kwargs)
 
     def _maker(self, layer):
-        return Maker(self.taken, layer.name, layer.dtype_policy)
+        return Maker(self.taken, layer.name, layer.dtype_policy, self.native)
 
     def _whole(self, x):
         if not isinstance(x, Scaled):
@@ -193,7 +214,7 @@ class _Graph:
     def _copy(self, layer):
         name = unique(layer.name, self.taken)
         if is_functional(layer):
-            return _fold(layer, name)
+            return _fold(layer, name, self.native)
         return type(layer).from_config(layer.get_config() | {"name": name})
 
 

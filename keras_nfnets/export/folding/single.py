@@ -5,14 +5,20 @@ a layer multiplies its outputs by it hands on, for a kernel to take up.
 """
 
 import functools
-import math
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_nfnets import layers
-from keras_nfnets.export.folding.scaled import Scaled, array
+from keras_nfnets.export.folding.native import tanh_gelu
+from keras_nfnets.export.folding.scaled import (
+    CUBIC,
+    INPUT_SCALES,
+    SLOPE,
+    Scaled,
+    array,
+)
 from keras_nfnets.layers.activations import GAMMA, get
 
 CONVOLUTIONS = {
@@ -22,14 +28,6 @@ CONVOLUTIONS = {
     layers.WSConv2DTranspose: keras.layers.Conv2DTranspose,
     layers.WSDepthwiseConv2D: keras.layers.DepthwiseConv2D,
 }
-# Up to here a group is wide enough for a stock convolution of its own.
-MAX_SPLIT_GROUPS = 16
-# Of GELU's tanh form, `x * sigmoid(x * (SLOPE + CUBIC * x ** 2))`.
-SLOPE = 2 * math.sqrt(2 / math.pi)
-CUBIC = 0.044715 * SLOPE
-# What an activation's inputs are best multiplied by, where a kernel can do so:
-# of y = CUBIC ** (1 / 3) * x, GELU's last factor is `y * (constant + y ** 2)`.
-INPUT_SCALES = {"gelu": CUBIC ** (1 / 3)}
 # What of a convolution's configuration its outputs depend on.
 GEOMETRY = (
     "filters",
@@ -65,7 +63,7 @@ def function(make, activation, x):
 
 def _activated(make, x, name, use_gamma, beta=1.0):
     scale = beta * (GAMMA[name] if use_gamma else 1.0)
-    if name == "gelu" and x.scale == held_back(name):
+    if name == "gelu" and x.scale == make.held_back(name) != 1.0:
         apply, scale = _gelu_of_scaled, scale * x.scale
     else:
         x = x if isinstance(x.tensor, list) else Scaled(make.whole(x))
@@ -75,15 +73,12 @@ def _activated(make, x, name, use_gamma, beta=1.0):
     return Scaled(apply(make, x.tensor), scale)
 
 
-def held_back(name):
-    """Returns the `Scaled.scale` that an activation's inputs best come with."""
-    return 1.0 / INPUT_SCALES.get(name, 1.0)
-
-
 def _stock_activation(make, x, name):
     if name == "identity":
         return x
     if name == "gelu":
+        if make.native:
+            return make(keras.layers.Activation, x, tanh_gelu)
         return _gelu(make, x)
     if name == "leaky_relu":
         return make(keras.layers.LeakyReLU, x, negative_slope=0.01)
@@ -138,7 +133,7 @@ def convolution(make, layer, x, scale=1.0, parts=1, held=1.0):
             multiply by it. Defaults to `1.0`.
 
     Returns:
-        A `Scaled`, in one part per group if `splits_groups`.
+        A `Scaled`, in one part per group if `make.splits` them.
     """
     config = layer.get_config()
     scale = scale / held
@@ -151,7 +146,7 @@ def convolution(make, layer, x, scale=1.0, parts=1, held=1.0):
         # With stride 1 the same pixels.
         settings["padding"] = "same" if set(layer.strides) == {1} else "valid"
         tensors = [_pad(make.under("pad"), layer, part) for part in tensors]
-    if splits_groups(settings.get("groups", 1)):
+    if make.splits(settings.get("groups", 1)):
         parts = settings["groups"]
         settings["groups"] = 1
         if len(tensors) == 1:
@@ -174,21 +169,6 @@ def convolution(make, layer, x, scale=1.0, parts=1, held=1.0):
         ],
         held,
     )
-
-
-def splits_groups(groups):
-    """Whether groups run as dense convolutions of their own, on any device.
-
-    Keras runs a grouped convolution on TensorFlow through XLA, which is slow
-    on a CPU, and which converters of a SavedModel do not know. NFNet-F0 at
-    256 px and batch 1 there, on 2 CPU cores that others used too, took 0.68
-    of the unfolded model's CPU time this way and 0.85 grouped.
-
-    Inside a block the groups stay apart between its 1x1 convolutions, so that
-    nothing is split or joined between. That took 0.97 at batch 8, and 0.95 at
-    batch 1, of the CPU time with one split before the first 3x3.
-    """
-    return 1 < groups <= MAX_SPLIT_GROUPS
 
 
 def _pad(make, layer, x):

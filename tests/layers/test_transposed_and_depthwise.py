@@ -6,7 +6,7 @@ import pytest
 from helpers import to_numpy
 
 from keras_nfnets import layers
-from keras_nfnets.training.units import unit_axes
+from keras_nfnets.training.unit_axes import unit_axes
 
 # Ours, Keras's, arguments, the input, and the axes of a unit.
 CASES = {

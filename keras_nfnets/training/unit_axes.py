@@ -1,4 +1,4 @@
-"""The units of AGC in a model: which axes make one, and what is left out."""
+"""Finds the units of AGC in a model, and what is excluded."""
 
 import re
 
@@ -99,7 +99,7 @@ def unit_axes(layer, variable):
 
     >>> layer = keras.layers.Conv1D(8, 3)
     >>> layer.build((None, 32, 4))
-    >>> keras_nfnets.training.units.unit_axes(layer, layer.kernel)
+    >>> keras_nfnets.training.unit_axes.unit_axes(layer, layer.kernel)
     (0, 1)
     """
     if is_vector(variable.shape):

@@ -1,4 +1,4 @@
-"""Transposed and depthwise convolutions with scaled weight standardization."""
+"""Defines transposed and depthwise convolutions with standardized weights."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""Where SAM enters a step: its gradient is taken at weights that are moved.
+"""Takes SAM's gradient at perturbed weights.
 
 Keras's own `train_step` runs, and everything from the optimizer on (unscaling,
 accumulation, the sum over replicas, AGC, the update, the averages) sees the
@@ -12,8 +12,9 @@ import threading
 import keras
 from keras import ops
 
+from keras_nfnets.overriding import overridden
 from keras_nfnets.training.agc_rules import inner_optimizer
-from keras_nfnets.training.sam import ascent, first_share
+from keras_nfnets.training.sam import leading_fraction, perturbation
 
 
 def check_optimizer(optimizer):
@@ -30,7 +31,7 @@ def check_optimizer(optimizer):
         )
 
 
-def at_ascent(model, sam, *args):
+def perturbed_weights(model, sam, *args):
     """While open, Keras's `train_step` takes its gradient where SAM does.
 
     Nothing but the weights differs there: what the first pass would change in
@@ -47,7 +48,7 @@ def at_ascent(model, sam, *args):
     Raises:
         RuntimeError: If this version of Keras has no place to enter.
     """
-    return _AT_ASCENT[keras.backend.backend()](model, sam, *args)
+    return _PERTURBED_WEIGHTS[keras.backend.backend()](model, sam, *args)
 
 
 def _on_jax(model, sam, state, data):
@@ -55,7 +56,7 @@ def _on_jax(model, sam, state, data):
     import jax
 
     weights, others, optimizer_variables, metrics = state
-    part = first_share(data, sam.share, _parts_of_batch())
+    part = leading_fraction(data, sam.fraction, _parts_of_batch())
     # The loss is scaled as that of the step itself, which says in time when
     # float16 overflows; the scale has no part in the direction.
     gradients, _ = jax.grad(model.compute_loss_and_updates, has_aux=True)(
@@ -66,7 +67,7 @@ def _on_jax(model, sam, state, data):
         training=True,
         optimizer_variables=optimizer_variables,
     )
-    offsets, factor = ascent(gradients, sam.rho)
+    offsets, factor = perturbation(gradients, sam.rho)
 
     def moved_loss(weights, *args, **kwargs):
         moved = [w + e for w, e in zip(weights, offsets, strict=True)]
@@ -75,7 +76,7 @@ def _on_jax(model, sam, state, data):
         )
         return ops.multiply(loss, factor), updates
 
-    return _replaced([(model, "compute_loss_and_updates", moved_loss)])
+    return overridden((model, "compute_loss_and_updates", moved_loss))
 
 
 def _parts_of_batch():
@@ -100,7 +101,7 @@ def _on_tensorflow(model, sam, data):
     variables = [v.value for v in model.trainable_variables]
     with _dropping_updates(model):
         with tf.GradientTape() as tape:
-            loss = _loss(model, first_share(data, sam.share))
+            loss = _loss(model, leading_fraction(data, sam.fraction))
         gradients = tape.gradient(loss, variables)
     present = [tf.convert_to_tensor(g) for g in gradients if g is not None]
     summed = iter(
@@ -110,7 +111,7 @@ def _on_tensorflow(model, sam, data):
     )
     gradients = [g if g is None else next(summed) for g in gradients]
     return _moved(
-        model, *ascent(gradients, sam.rho), _assign, "apply_gradients"
+        model, *perturbation(gradients, sam.rho), _assign, "apply_gradients"
     )
 
 
@@ -138,17 +139,17 @@ def _on_torch(model, sam, data):
 
     parameters = [v.value for v in model.trainable_variables]
     with _dropping_updates(model):
-        loss = _loss(model, first_share(data, sam.share))
+        loss = _loss(model, leading_fraction(data, sam.fraction))
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
 
     def assign(variables, values):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    return _moved(model, *ascent(gradients, sam.rho), assign, "apply")
+    return _moved(model, *perturbation(gradients, sam.rho), assign, "apply")
 
 
-_AT_ASCENT = {
+_PERTURBED_WEIGHTS = {
     "tensorflow": _on_tensorflow,
     "jax": _on_jax,
     "torch": _on_torch,
@@ -176,8 +177,8 @@ def _loss(model, data):
     return model.optimizer.scale_loss(loss)
 
 
-class _Held(threading.local):
-    """What a step holds while weights are moved.
+class _Saved(threading.local):
+    """What a step saves while weights are moved.
 
     TensorFlow's replicas are threads that share an optimizer, and each of
     them must find its own.
@@ -187,7 +188,7 @@ class _Held(threading.local):
     factor = None
 
 
-_held = _Held()
+_saved = _Saved()
 
 
 @contextlib.contextmanager
@@ -210,54 +211,28 @@ def _moved(model, offsets, factor, assign, update):
     variables = [v for v, _ in pairs]
 
     def put_back():
-        weights, _held.weights = _held.weights, None
+        weights, _saved.weights = _saved.weights, None
         if weights is not None:
             assign(variables, weights)
 
     def scale_loss(loss):
         scaled = type(optimizer).scale_loss(optimizer, loss)
-        return ops.multiply(scaled, _held.factor)
+        return ops.multiply(scaled, _saved.factor)
 
     def put_back_and_update(*args, **kwargs):
         put_back()
         return getattr(type(optimizer), update)(optimizer, *args, **kwargs)
 
-    methods = [
+    methods = (
         (optimizer, "scale_loss", scale_loss),
         (optimizer, update, put_back_and_update),
-    ]
-    with _replaced(methods):
-        _held.factor = factor
-        _held.weights = [ops.stop_gradient(ops.copy(v)) for v in variables]
+    )
+    with overridden(*methods):
+        _saved.factor = factor
+        _saved.weights = [ops.stop_gradient(ops.copy(v)) for v in variables]
         try:
             assign(variables, [v + e for v, e in pairs])
             yield
         finally:
             # Where the step was interrupted, or has nothing to update.
             put_back()
-
-
-@contextlib.contextmanager
-def _replaced(methods):
-    """While open, instances have other methods than their classes.
-
-    Args:
-        methods: List of an owner, the name of its method, and the method.
-
-    Raises:
-        RuntimeError: If this version of Keras has no method of that name.
-    """
-    for owner, method_name, _ in methods:
-        if not hasattr(owner, method_name):
-            # Better than training on without what was asked for.
-            raise RuntimeError(
-                f"Keras {keras.__version__} has no {method_name} in "
-                f"{type(owner).__name__}, where SAM would enter the step."
-            )
-    try:
-        for owner, method_name, method in methods:
-            object.__setattr__(owner, method_name, method)
-        yield
-    finally:
-        for owner, method_name, _ in methods:
-            owner.__dict__.pop(method_name, None)

@@ -1,0 +1,1 @@
+"""ONNX files of folded Keras models, with no converter of others."""

@@ -1,0 +1,220 @@
+"""`export` writes what it has checked, or nothing."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from folded_models import TINY, randomize
+from helpers import BACKEND, evaluate
+
+from keras_nfnets import NFNet, layers
+from keras_nfnets.export import comparison, export
+from keras_nfnets.export.formats import FORMATS
+
+# A process that runs a file where neither Keras nor this library is.
+ALONE = """
+import sys
+import numpy as np
+sys.modules["keras"] = sys.modules["keras_nfnets"] = None
+path, x = sys.argv[2], np.load(sys.argv[3])
+if sys.argv[1] == "onnx":
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    y = session.run(None, {"images": x})[0]
+elif sys.argv[1] == "openvino":
+    import openvino
+    y = openvino.Core().compile_model(
+        path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )(x)[0]
+else:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        import tensorflow
+        Interpreter = tensorflow.lite.Interpreter
+    run = Interpreter(path)
+    (detail,), (out,) = run.get_input_details(), run.get_output_details()
+    run.resize_tensor_input(detail["index"], x.shape)
+    run.allocate_tensors()
+    run.set_tensor(detail["index"], x)
+    run.invoke()
+    y = run.get_tensor(out["index"])
+np.save(sys.argv[4], y)
+"""
+MEAN, STD = (120.0, 110.0, 100.0), (60.0, 50.0, 70.0)
+needs = {
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("onnx", "onnxruntime", "openvino"),
+    "litert": ("tensorflow",),
+    "saved_model": ("tensorflow",),
+    "keras": (),
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = randomize(NFNet(TINY, classes=5))
+    kernel = model.get_layer("head").classifier.kernel
+    kernel.assign(np.random.default_rng(2).normal(size=kernel.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    """The least that has groups, an activation of ours and two outputs."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.WSConv2D(16, 3, 4, "symmetric")(inputs)
+    x = layers.WSConv2D(18, 3, groups=2)(layers.VPActivation("gelu")(x))
+    features = keras.layers.GlobalAveragePooling2D()(x)
+    classes = keras.layers.Dense(4)(features)
+    # In another order than they are sorted in.
+    return keras.Model(inputs, dict(features=features, classes=classes))
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return comparison.pixels((8, 32, 32, 3), np.random.default_rng(3))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def written(kind, model, path, **arguments):
+    for module in needs[kind]:
+        pytest.importorskip(module)
+    export(model, path, kind, mean=MEAN, std=STD, **arguments)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "litert"])
+def test_files_run_without_keras(kind, network, pixels, tmp_path):
+    path = tmp_path / f"model{FORMATS[kind].suffix}"
+    size = 32 if kind == "litert" else "any"
+    written(kind, network, path, size=size)
+    files = [str(tmp_path / name) for name in ("x.npy", "y.npy")]
+    # More images than the check has.
+    np.save(files[0], pixels)
+    subprocess.run(
+        [sys.executable, "-c", ALONE, kind, str(path), *files], check=True
+    )
+    x = (pixels - np.float32(MEAN)) / np.float32(STD)
+    expected = evaluate(network, x)
+    bound = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(np.load(files[1]), expected, atol=bound)
+    assert np.ptp(expected) > 0.1
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "litert"])
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="the same files")
+def test_coarser_files_are_smaller(kind, precision, pixels, tmp_path):
+    # Wide enough that weights make up most of a file.
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(64, 3, strides=4, activation="relu")(inputs)
+    x = keras.layers.Conv2D(256, 3, groups=2, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    wide = keras.Model(inputs, keras.layers.Dense(4)(x))
+    path = tmp_path / f"model{FORMATS[kind].suffix}"
+    written(kind, wide, path, precision=precision, calibrate=pixels)
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    share = {"float16": 0.5, "int8": 0.25}[precision]
+    weights = 4 * wide.count_params()
+    # And the words for the graph.
+    assert share * weights <= size < share * weights + 60_000
+    assert size < 0.8 * weights
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_outputs_of_a_dictionary_are_told_apart(kind, model, tmp_path):
+    path = tmp_path / f"model{FORMATS[kind].suffix}"
+    written(kind, model, path)
+    assert path.name in names(tmp_path)
+
+
+def test_path_that_is_taken(model, tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with pytest.raises(FileExistsError, match="`path` must be free"):
+        export(model, path, "keras")
+    assert path.read_text() == "old"
+    export(model, path, "keras", overwrite=True)
+    assert path.read_bytes()[:2] == b"PK"
+    assert names(tmp_path) == ["model.keras"]
+
+
+@pytest.mark.parametrize("damage", ["value", "shape", "nan"])
+def test_deviation_is_an_error_and_leaves_nothing(
+    damage, model, tmp_path, monkeypatch
+):
+    row = FORMATS["keras"]
+
+    def load(path):
+        run = row.load(path)
+
+        def damaged(inputs):
+            y, *others = map(np.array, run(inputs))
+            if damage == "shape":
+                return [y[:, :-1], *others]
+            y[0, 0] += {"value": 2e-5, "nan": np.nan}[damage] * np.abs(y).max()
+            return [y, *others]
+
+        return damaged
+
+    monkeypatch.setitem(
+        FORMATS, "keras", type(row)(**vars(row) | {"load": load})
+    )
+    path = tmp_path / "model.keras"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="output 'classes' must"):
+        export(model, path, "keras", overwrite=True)
+    assert path.read_text() == "old" and names(tmp_path) == ["model.keras"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(format="pdf"), "`format` must be one of"),
+        (dict(format="keras", precision="int8"), "`precision` must be one of"),
+        (dict(format="onnx", precision="half"), "`precision` must be one of"),
+        (dict(format="onnx", precision="int8"), "`calibrate` must be images"),
+        (dict(format="keras", size=0), "`size` must be a positive integer"),
+        (dict(format="keras", size="all"), "`size` must be a positive integer"),
+        (dict(format="keras", std=0.0), "`std` must be positive"),
+        (dict(format="keras", calibrate=[]), "`calibrate` must be images"),
+    ],
+)
+def test_bad_input(arguments, message, model, tmp_path):
+    for module in needs.get(arguments["format"], ()):
+        pytest.importorskip(module)
+    with pytest.raises(ValueError, match=message):
+        export(model, tmp_path / "model", **arguments)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "litert", "saved_model"])
+def test_missing_package_names_the_extra(kind, model, tmp_path, monkeypatch):
+    row = FORMATS[kind]
+    monkeypatch.setitem(sys.modules, row.packages[-1], None)
+    with pytest.raises(ImportError, match=rf"keras-nfnets\[{row.extra}\]"):
+        export(model, tmp_path / "model", kind)
+    assert not any(tmp_path.iterdir())
+
+
+def test_missing_runtime_is_told(model, tmp_path, monkeypatch):
+    pytest.importorskip("onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.warns(UserWarning, match=r"not compared.*keras-nfnets\[onnx\]"):
+        export(model, tmp_path / "model.onnx", "onnx")
+    assert names(tmp_path) == ["model.onnx"]
+
+
+def test_subclassed_models_are_refused(tmp_path):
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match="must be a functional"):
+        export(Own(), tmp_path / "model", "keras")
