@@ -45,6 +45,12 @@ def add_predict(commands):
         metavar="PIXELS",
         help="side of the crop (default: the variant's test size)",
     )
+    _add_output(sub)
+    add_runtime(sub)
+    add_max_pixels(sub)
+
+
+def _add_output(sub):
     sub.add_argument(
         "--top", type=int, default=1, help="how many classes to print (1)"
     )
@@ -61,8 +67,6 @@ def add_predict(commands):
         default=8,
         help="images at once (8)",
     )
-    add_runtime(sub)
-    add_max_pixels(sub)
 
 
 def add_demo(commands):
