@@ -88,7 +88,7 @@ def run(
 
     Example:
 
-    >>> keras_nfnets.demo.run(keras_nfnets.Classifier("runs/pets"), "0")
+    >>> run(keras_nfnets.Classifier("runs/pets"), "0")
     """
     if max_frames is not None:
         check_whole(max_frames=max_frames)
