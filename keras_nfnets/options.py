@@ -23,6 +23,14 @@ EXPORTS = {
     "openvino": "model.xml",
     "litert": "model.tflite",
 }
+# What runs a classifier: which of these it takes.
+RUNTIMES = {
+    "keras": "keras",
+    "tensorflow": "saved_model",
+    "onnx": "onnx",
+    "openvino": "openvino",
+    "litert": "litert",
+}
 # In which of these is written; not every format knows all.
 EXPORT_PRECISIONS = ("float32", "float16", "int8")
 # Recipes have their network's name, but for these.

@@ -19,6 +19,7 @@ from keras_nfnets.models.imagenet import (
 from keras_nfnets.models.imagenet import evaluation_crop as evaluation_crop
 from keras_nfnets.models.imagenet import preprocess_input as preprocess_input
 from keras_nfnets.models.nfnet import NFNet as NFNet
+from keras_nfnets.runs.classifier import Classifier as Classifier
 from keras_nfnets.training import agc as agc
 from keras_nfnets.training import distribution as distribution
 from keras_nfnets.training import losses as losses
@@ -39,6 +40,7 @@ from keras_nfnets.weights import published as published
 __all__ = [
     "AGC",
     "AGCModel",
+    "Classifier",
     "NFNet",
     "SAM",
     "VARIANTS",

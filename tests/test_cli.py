@@ -15,7 +15,8 @@ from small_runs import small_table
 
 from keras_nfnets import cli
 from keras_nfnets.cli import commands
-from keras_nfnets.data import digits
+from keras_nfnets.data import Crop, digits
+from keras_nfnets.export import Description
 from keras_nfnets.models.imagenet import resize_and_crop
 from keras_nfnets.runs import runner
 from keras_nfnets.runs.callbacks import Checkpoint
@@ -173,7 +174,8 @@ def test_predict_goes_on_after_bad_files(finished, command, digit, tmp_path):
     text, cut = tmp_path / "text.png", tmp_path / "cut.png"
     text.write_text("not an image")
     cut.write_bytes(digit.read_bytes()[:200])
-    bad = [text, cut, tmp_path / "none.jpg", tmp_path]
+    (tmp_path / "empty").mkdir()
+    bad = [text, cut, tmp_path / "none.jpg", tmp_path / "empty"]
     status, output, errors = command("predict", finished.path, *bad, digit)
     assert status == cli.SOME_FAILED
     assert output.startswith(f"{digit}\t") and output.count("\n") == 1
@@ -200,6 +202,7 @@ def test_export_writes_the_best_model(finished, command, patch):
     assert others == [
         *("saved_model", "float32", 32, None, False),
         *(config["mean"], config["std"]),
+        Description(config["class_names"], Crop(32, 32), 1),
     ]
     for ours, theirs in zip(
         model.get_weights(), weights(finished.model), strict=True

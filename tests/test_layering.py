@@ -27,6 +27,7 @@ ROOMS = """
     surgery
     export
     runs
+    demo
     surface cli
     __main__ __init__
 """

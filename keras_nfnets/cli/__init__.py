@@ -6,6 +6,13 @@ import sys
 
 from keras_nfnets import __version__
 from keras_nfnets.checks import complain
+from keras_nfnets.cli.arguments import (
+    add,
+    add_demo,
+    add_max_pixels,
+    add_predict,
+    add_variant,
+)
 from keras_nfnets.cli.status import BAD_REQUEST as BAD_REQUEST
 from keras_nfnets.cli.status import INTERRUPTED as INTERRUPTED
 from keras_nfnets.cli.status import SOME_FAILED as SOME_FAILED
@@ -17,8 +24,8 @@ from keras_nfnets.options import (
     check_names,
 )
 
-# The modules of the commands; those of tables need neither Keras nor a backend.
-COMMANDS, TABLES = "keras_nfnets.cli.commands", "keras_nfnets.cli.tables"
+# The module of the commands that need neither Keras nor a backend.
+TABLES = "keras_nfnets.cli.tables"
 
 
 def main(arguments=None):
@@ -72,19 +79,20 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
     _add_data(commands)
-    sub = _add(
+    sub = add(
         commands, "evaluate", "measure a run's model on the held-out images"
     )
     sub.add_argument("run", metavar="RUN", help="folder that train wrote")
     _add_export(commands)
-    _add_predict(commands)
+    add_predict(commands)
+    add_demo(commands)
     _add_list(commands)
     _add_summary(commands)
     return parser
 
 
 def _add_list(commands):
-    sub = _add(commands, "list", "list the networks", f"{TABLES}:list_networks")
+    sub = add(commands, "list", "list the networks", f"{TABLES}:list_networks")
     sub.add_argument(
         "--pretrained",
         action="store_true",
@@ -94,7 +102,7 @@ def _add_list(commands):
 
 
 def _add_summary(commands):
-    sub = _add(
+    sub = add(
         commands,
         "summary",
         "print what a network holds and does, part by part",
@@ -109,7 +117,7 @@ def _add_summary(commands):
 
 
 def _add_train(commands):
-    sub = _add(
+    sub = add(
         commands, "train", "train a network, or go on, and fill a run folder"
     )
     sub.add_argument("--out", metavar="RUN", required=True, help="run folder")
@@ -133,7 +141,7 @@ def _add_train(commands):
 
 
 def _add_data(commands):
-    sub = _add(commands, "data", "draw what a network will see of some images")
+    sub = add(commands, "data", "draw what a network will see of some images")
     sub.add_argument("source", metavar="SOURCE", help=OPTIONS["data"].help)
     sub.add_argument(
         "--show", metavar="FILE", required=True, help="picture to write"
@@ -146,11 +154,11 @@ def _add_data(commands):
         "--test", action="store_true", help="the held-out images instead"
     )
     sub.add_argument("--seed", type=int, default=0, help="(0)")
-    _add_max_pixels(sub)
+    add_max_pixels(sub)
 
 
 def _add_export(commands):
-    sub = _add(commands, "export", "write a model for another runtime")
+    sub = add(commands, "export", "write a model for another runtime")
     _add_model(sub)
     sub.add_argument(
         "--format",
@@ -186,7 +194,7 @@ def _add_export(commands):
     sub.add_argument(
         "--overwrite", action="store_true", help="replace what is at PATH"
     )
-    _add_max_pixels(sub)
+    add_max_pixels(sub)
 
 
 def _size(text):
@@ -197,57 +205,4 @@ def _add_model(sub):
     sub.add_argument(
         "run", metavar="RUN", nargs="?", help="folder that train wrote"
     )
-    _add_variant(sub)
-
-
-def _add_variant(sub):
-    sub.add_argument("--variant", help="such as nfnet_f0, in place of RUN")
-    sub.add_argument(
-        "--weights",
-        metavar="FILE",
-        help="its weights: .weights.h5, .keras, .npz, .safetensors, or "
-        "imagenet for the published ones",
-    )
-
-
-def _add_predict(commands):
-    sub = _add(
-        commands,
-        "predict",
-        "print file, class and probability for every image that can be read",
-    )
-    sub.usage = (
-        "%(prog)s [-h] RUN IMAGE [IMAGE ...]\n       "
-        "%(prog)s --variant VARIANT --weights FILE [--size PIXELS] "
-        "IMAGE [IMAGE ...]"
-    )
-    sub.add_argument(
-        "paths",
-        metavar="PATH",
-        nargs="+",
-        help="PNG or JPEG files, after the folder that train wrote",
-    )
-    _add_variant(sub)
-    sub.add_argument(
-        "--size",
-        type=int,
-        metavar="PIXELS",
-        help="side of the crop (default: the variant's test size)",
-    )
-    _add_max_pixels(sub)
-
-
-def _add_max_pixels(sub):
-    sub.add_argument(
-        "--max-pixels",
-        type=int,
-        default=argparse.SUPPRESS,
-        help=OPTIONS["max_pixels"].help,
-    )
-
-
-def _add(commands, name, text, command=None):
-    sub = commands.add_parser(name, help=text, description=text)
-    module, _, function = (command or f"{COMMANDS}:{name}").partition(":")
-    sub.set_defaults(command=(module, function))
-    return sub
+    add_variant(sub)

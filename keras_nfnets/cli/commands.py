@@ -1,8 +1,6 @@
 """Runs the commands of the command line."""
 
-import contextlib
 import math
-import sys
 import time
 from dataclasses import replace
 
@@ -12,8 +10,9 @@ from rich.table import Table
 
 from keras_nfnets import private_names
 from keras_nfnets.checks import complain, printable
-from keras_nfnets.cli.status import INTERRUPTED, SOME_FAILED, TERMINATED
+from keras_nfnets.cli.status import INTERRUPTED, TERMINATED
 from keras_nfnets.data import (
+    Crop,
     draw_grid,
     open_source,
     test_batches,
@@ -23,11 +22,10 @@ from keras_nfnets.data import (
 from keras_nfnets.export import export as write
 from keras_nfnets.export.formats import FORMATS
 from keras_nfnets.options import EXPORTS
-from keras_nfnets.runs import Run, RunClassifier, VariantClassifier, runner
+from keras_nfnets.runs import Run, networks, runner
 from keras_nfnets.runs.checkpoints import Terminated
 from keras_nfnets.runs.report import print_result
 from keras_nfnets.runs.settings import from_options
-from keras_nfnets.variants.table import VARIANTS
 
 private_names.check()
 
@@ -104,34 +102,6 @@ def evaluate(run):
     Console().print(table)
 
 
-def predict(paths, variant=None, weights=None, size=None, max_pixels=None):
-    """Prints file, class and probability for every image that can be read."""
-    if (variant is None) != (weights is None):
-        raise ValueError("--variant and --weights must be given together")
-    run, *images = [None, *paths] if variant else paths
-    if not images:
-        raise ValueError("IMAGE must be given")
-    # Where Keras tells of its downloads.
-    aside = contextlib.redirect_stdout(sys.stderr)
-    with aside:
-        classifier = (
-            VariantClassifier(variant, weights, size, max_pixels)
-            if variant
-            else RunClassifier(run, max_pixels)
-        )
-    failed = 0
-    for image in images:
-        try:
-            with aside:
-                name, probability = classifier.classify(image)
-            line = printable(image), printable(name), f"{probability:.4f}"
-            print("\t".join(line))
-        except ValueError as error:
-            failed += 1
-            complain(f"error: {error}")
-    return SOME_FAILED if failed else 0
-
-
 def export(
     run=None,
     variant=None,
@@ -151,30 +121,34 @@ def export(
         raise ValueError(
             "either RUN or both of --variant and --weights must be given"
         )
-    model, settings, mean, std, side = _to_export(run, variant, weights)
-    size = side if size is None else size
+    network, settings = _to_export(run, variant, weights, size)
+    size = network.description.crop.size if size is None else size
     if out is None and variant is None:
         out = Run(run).path / EXPORTS[format]
     path = out or variant + FORMATS[format].suffix
     batches = None
     if calibrate is not None:
         batches = _calibration(calibrate, settings, size, max_pixels)
-    arguments = format, file_precision, size, batches, overwrite, mean, std
-    write(model, path, *arguments)
+    description = network.description
+    if max_pixels is not None:
+        description = replace(description, max_pixels=max_pixels)
+    arguments = format, file_precision, size, batches, overwrite
+    pixels = network.mean, network.std, description
+    write(network.model, path, *arguments, *pixels)
     print(f"wrote {printable(path)}")
 
 
-def _to_export(run, variant, weights):
-    """Returns model, settings, mean and std of pixels, and test size."""
-    if variant is None:
-        _, config, model = _open(run)
-        settings = config["settings"]
-        side = settings.recipe.test_size
-        return model, settings, config["mean"], config["std"], side
-    model = VariantClassifier(variant, weights).model
-    settings = from_options(recipe=variant, variant=variant)
-    row = VARIANTS[variant]
-    return model, settings, row.pixel_mean, row.pixel_std, row.test_size
+def _to_export(run, variant, weights, size):
+    """Returns a `Network` with the crop of a size, and settings."""
+    side = None if size == "any" else size
+    if variant is not None:
+        network = networks.of_variant(variant, weights, side)
+        return network, from_options(recipe=variant, variant=variant)
+    network = networks.of_run(run)
+    settings = Run(run).read_config()["settings"]
+    crop = Crop.of_recipe(settings.recipe, side)
+    description = replace(network.description, crop=crop)
+    return replace(network, description=description), settings
 
 
 def _calibration(name, settings, size, max_pixels):

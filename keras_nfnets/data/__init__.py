@@ -4,6 +4,7 @@ from keras_nfnets.data.arrays import Dataset as Dataset
 from keras_nfnets.data.arrays import digits as digits
 from keras_nfnets.data.arrays import from_arrays as from_arrays
 from keras_nfnets.data.augmentation import augment_batch as augment_batch
+from keras_nfnets.data.crop import Crop as Crop
 from keras_nfnets.data.distortion import distort as distort
 from keras_nfnets.data.folder import folder as folder
 from keras_nfnets.data.grid import draw_grid as draw_grid
@@ -21,6 +22,7 @@ from keras_nfnets.data.tfds import tfds as tfds
 from keras_nfnets.data.unreadable import SkippedImages as SkippedImages
 
 __all__ = [
+    "Crop",
     "Dataset",
     "SkippedImages",
     "Source",

@@ -4,6 +4,7 @@ Everything here runs inside tf.data, on TensorFlow whatever Keras runs on.
 """
 
 from keras_nfnets.data import pixels
+from keras_nfnets.data.crop import Crop
 
 # How much of an image a random crop shows, and how it may be stretched.
 CROP_AREA = (0.08, 1.0)
@@ -57,10 +58,8 @@ def decode_test(raw, source, recipe):
     Returns:
         A float32 tensor `(size, size, channels)`.
     """
-    size, margin = recipe.test_size, recipe.test_margin
-    image = _resize(decode_whole(raw, source), size + margin, source.channels)
-    start = (margin + 1) // 2
-    return image[start : start + size, start : start + size]
+    crop = Crop.of_recipe(recipe)
+    return crop.of(decode_whole(raw, source), source.max_pixels)
 
 
 def decode_whole(raw, source):

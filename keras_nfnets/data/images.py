@@ -92,14 +92,30 @@ def decode_file(path, channels, max_pixels):
             raise ValueError("not a file but a folder, a pipe or a device")
         with tf.device("CPU"):
             content = tf.io.read_file(os.fsencode(path))
-            image = pixels.decode(content, channels, max_pixels)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{printable(path)}: {reason}") from None
+    return decode_content(content, channels, max_pixels, printable(path))
+
+
+def decode_content(content, channels, max_pixels, name):
+    """Returns the pixels of the content of a file, a uint8 array.
+
+    Args:
+        content: Bytes or string tensor.
+        channels: As for `read_image`.
+        max_pixels: As for `read_image`.
+        name: String, what an error calls it.
+
+    Raises:
+        ValueError: As `read_image`.
+    """
+    tf = tensorflow()
+    try:
+        with tf.device("CPU"):
+            return pixels.decode(content, channels, max_pixels).numpy()
     except tf.errors.OpError as error:
-        reason = _in_words(error)
-    else:
-        return image.numpy()
-    raise ValueError(f"{printable(path)}: {reason}")
+        raise ValueError(f"{name}: {_in_words(error)}") from None
 
 
 def _in_words(error):

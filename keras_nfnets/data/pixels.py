@@ -1,7 +1,7 @@
 """Decides which pixels an image file has, for every path that reads one.
 
-Training, evaluation, prediction and `data --show` come here. `docs/IMAGES.md`
-has the table of what becomes of each kind of file.
+Training, evaluation, prediction, `data --show` and the SavedModel's signatures
+come here. `docs/IMAGES.md` has the table of what becomes of each kind of file.
 """
 
 from keras_nfnets.data.runtime import tensorflow
@@ -38,7 +38,7 @@ def decode(content, channels, max_pixels):
         lambda: _decode_png(content, max_pixels),
     )
     colours = tf.ensure_shape(colours, (None, None, 3))
-    return colours if channels == 3 else _grey(colours)
+    return colours if channels == 3 else grey(colours)
 
 
 def decode_crop(content, channels, max_pixels, box):
@@ -76,7 +76,7 @@ def decode_crop(content, channels, max_pixels, box):
         lambda: _crop_jpeg(content, max_pixels, box),
         lambda: crop_any(content),
     )
-    return colours if channels == 3 else _grey(colours)
+    return colours if channels == 3 else grey(colours)
 
 
 def crop(image, box):
@@ -92,10 +92,35 @@ def crop(image, box):
     return tf.slice(image, *box(tf.shape(image)))
 
 
+def grey(colours):
+    """Returns the grey of a uint8 tensor `(..., 3)`, with one channel."""
+    tf = tensorflow()
+    weighted = tf.cast(colours, tf.int32) * tf.constant(LUMA)
+    total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
+    # Grey files have three equal colours, which come back as they were.
+    return tf.cast((total + 2**15) // 2**16, tf.uint8)
+
+
+def check_size(sides, max_pixels):
+    """Returns an operation that fails for an image of too many pixels.
+
+    Args:
+        sides: Integer tensor `(2,)`, height and width.
+        max_pixels: Integer, the largest number of pixels.
+    """
+    tf = tensorflow()
+    count = tf.reduce_prod(tf.cast(sides, tf.int64))
+    return _check(
+        count <= max_pixels,
+        f"must not have more pixels than `max_pixels`, {max_pixels}. Received:",
+        count,
+    )
+
+
 def _decode_jpeg(content, max_pixels):
     tf = tensorflow()
     shape = tf.io.extract_jpeg_shape(content)
-    with tf.control_dependencies([_check_size(shape[:2], max_pixels)]):
+    with tf.control_dependencies([check_size(shape[:2], max_pixels)]):
         return tf.io.decode_jpeg(content, 3)
 
 
@@ -104,7 +129,7 @@ def _crop_jpeg(content, max_pixels, box):
     shape = tf.io.extract_jpeg_shape(content)
     begin, size = box(shape)
     window = tf.concat([begin[:2], size[:2]], 0)
-    with tf.control_dependencies([_check_size(shape[:2], max_pixels)]):
+    with tf.control_dependencies([check_size(shape[:2], max_pixels)]):
         return tf.io.decode_and_crop_jpeg(content, window, 3)
 
 
@@ -121,28 +146,10 @@ def _decode_png(content, max_pixels):
             tf.int32,
             little_endian=False,
         )
-    with tf.control_dependencies([_check_size(sides, max_pixels)]):
+    with tf.control_dependencies([check_size(sides, max_pixels)]):
         return tf.io.decode_png(content, 3)
-
-
-def _check_size(sides, max_pixels):
-    tf = tensorflow()
-    count = tf.reduce_prod(tf.cast(sides, tf.int64))
-    return _check(
-        count <= max_pixels,
-        f"must not have more pixels than `max_pixels`, {max_pixels}. Received:",
-        count,
-    )
 
 
 def _check(condition, *message):
     # `tf.debugging.Assert` would add a branch to the graph.
     return tensorflow().raw_ops.Assert(condition=condition, data=message)
-
-
-def _grey(colours):
-    tf = tensorflow()
-    weighted = tf.cast(colours, tf.int32) * tf.constant(LUMA)
-    total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
-    # Grey files have three equal colours, which come back as they were.
-    return tf.cast((total + 2**15) // 2**16, tf.uint8)

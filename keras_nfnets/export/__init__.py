@@ -1,5 +1,6 @@
 """Exports models as stock Keras layers or as files that need no Keras."""
 
+from keras_nfnets.export.description import Description as Description
 from keras_nfnets.export.exporting import export as export
 from keras_nfnets.export.folding import fold as fold
 from keras_nfnets.export.saved_model import (
@@ -7,6 +8,7 @@ from keras_nfnets.export.saved_model import (
 )
 
 __all__ = [
+    "Description",
     "export",
     "export_saved_model",
     "fold",

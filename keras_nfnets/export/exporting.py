@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.export import comparison
+from keras_nfnets.export.description import Description
 from keras_nfnets.export.formats import FORMATS
 from keras_nfnets.export.request import Request
 from keras_nfnets.export.sizes import at_size
@@ -26,6 +27,7 @@ def export(
     overwrite: bool = False,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
+    description: Description | None = None,
 ) -> None:
     """Writes a model as a file that needs neither Keras nor this library.
 
@@ -60,6 +62,9 @@ def export(
             Defaults to `0.0`.
         std: Float or sequence of floats, what it divided by. Defaults to
             `1.0`.
+        description: `Description` of a classifier, for signatures of a
+            SavedModel and for `keras_nfnets.Classifier`. It is written beside
+            the file, with `.json` added to its name. Defaults to `None`.
 
     Raises:
         FileExistsError: If there is something at the path, and `overwrite` is
@@ -84,8 +89,16 @@ def export(
     model = at_size(model, size)
     with placing(path) as temporary:
         request = Request(
-            model, temporary, precision, mean, std, _batches(calibrate)
+            model,
+            temporary,
+            precision,
+            mean,
+            std,
+            _batches(calibrate),
+            description,
         )
+        if description is not None:
+            description.write(temporary)
         kind.write(request)
         _check(kind, request, path)
 

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_nfnets.export.description import Description
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -21,6 +23,7 @@ class Request:
         std: Float or sequence of floats, divides them.
         calibrate: List of arrays, batches of images as the file takes them,
             or `None`.
+        description: `Description` of a classifier, or `None`.
     """
 
     model: keras.Model
@@ -29,6 +32,7 @@ class Request:
     mean: Any = 0.0
     std: Any = 1.0
     calibrate: list[np.ndarray] | None = None
+    description: Description | None = None
 
     @property
     def normalizes(self):

@@ -1,12 +1,17 @@
 """Models as files that need no Keras to run."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from keras_nfnets.annotations import FilePath, Shape
+from keras_nfnets.data.crop import Crop
 from keras_nfnets.export import folding
+from keras_nfnets.export.description import Description
+from keras_nfnets.export.signatures import add_signatures
 from keras_nfnets.export.tensorflow_process import in_tensorflow
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
@@ -19,6 +24,7 @@ def export_saved_model(
     std: float | Sequence[float] = 1.0,
     fold: bool = True,
     input_shape: Shape | None = None,
+    description: Description | None = None,
 ) -> None:
     """Writes a TensorFlow SavedModel that takes pixels as they are in files.
 
@@ -39,18 +45,24 @@ def export_saved_model(
             subclassed model as a whole. Defaults to `True`.
         input_shape: Tuple `(height, width, channels)` of the images, of which
             sides may be `None`. Defaults to `None`, the model's.
+        description: `Description` of a classifier, which is also written into
+            a file beside the folder, whose name has `.json` added. Defaults to
+            `None`: no such file, the names `"class 0"` and so on, and the
+            whole of an image file, squashed to the model's size. Then a model
+            for any size has no signatures of files.
 
     Input shape:
         Of the endpoint `serve`: `(batch, height, width, channels)`, float32
-        in [0, 255].
+        or uint8 in [0, 255].
 
     Output shape:
-        As the model's.
+        As the model's. `docs/serving.md` has the signatures of a classifier.
 
     Raises:
         RuntimeError: If the Keras backend is neither TensorFlow nor JAX.
         ImportError: If TensorFlow is not installed beside JAX.
-        ValueError: If a value of `std` is not positive.
+        ValueError: If a value of `std` is not positive, or the names are
+            not as many as the outputs.
 
     Example:
 
@@ -67,24 +79,56 @@ def export_saved_model(
     offset, scale = np.float32(mean), np.float32(std)
     if not np.all(scale > 0):
         raise ValueError(f"`std` must be positive. Received: std={scale}")
+    shape = input_shape or model.input_shape[1:]
+    described = _described(model, shape, description)
     if fold and folding.is_functional(model):
         model = folding.fold(model, keep_unknown=True)
     serving = keras.Sequential(
         [
-            keras.Input(input_shape or model.input_shape[1:]),
+            keras.Input(shape),
             keras.layers.Rescaling(1 / scale, -offset / scale),
             model,
         ]
     )
     with replacing(path) as temporary:
-        serving.export(str(temporary), "tf_saved_model", verbose=False)
+        with tempfile.TemporaryDirectory() as folder:
+            bare = os.path.join(folder, "model")
+            serving.export(bare, "tf_saved_model", verbose=False)
+            add_signatures(bare, temporary, shape, described)
+    if description is not None:
+        description.write(path)
+
+
+def _described(model, shape, description):
+    """Returns the `Description` of a classifier, None of another model."""
+    outputs = model.output_shape
+    classifies = isinstance(outputs, tuple) and len(outputs) == 2
+    if description is None:
+        if not classifies:
+            return None
+        height, width, channels = shape
+        crop = Crop(height, height) if height and height == width else None
+        names = [f"class {i}" for i in range(outputs[-1])]
+        return Description(names, crop, channels)
+    count = outputs[-1] if classifies else None
+    if len(description.class_names) != count:
+        raise ValueError(
+            "`description` must have a name for each number that the model "
+            f"returns. Received: {len(description.class_names)} names and "
+            f"output_shape={outputs}"
+        )
+    return description
 
 
 def write(request):
     """Writes a SavedModel, see `Format.write`."""
     if keras.backend.backend() in ("tensorflow", "jax"):
         export_saved_model(
-            request.model, request.path, request.mean, request.std
+            request.model,
+            request.path,
+            request.mean,
+            request.std,
+            description=request.description,
         )
         return
     folded = folding.fold(request.model)
@@ -94,7 +138,10 @@ def write(request):
 
 def convert(model, path, precision="float32", calibrate=None):
     """Writes a folded model, in a process whose backend is TensorFlow."""
-    export_saved_model(model, path, fold=False)
+    # What describes it stands there already.
+    known = Description.beside(path).exists()
+    description = Description.read(path) if known else None
+    export_saved_model(model, path, fold=False, description=description)
 
 
 def load(path):

@@ -1,12 +1,10 @@
 """Prepares images for the published networks, and names their classes."""
 
-import math
-
 import keras
 from keras import ops
 
 from keras_nfnets.annotations import Tensor
-from keras_nfnets.checks import check_positive
+from keras_nfnets.data.crop import Crop
 from keras_nfnets.variants.plan import resolve_variant
 from keras_nfnets.variants.table import Variant
 
@@ -63,12 +61,9 @@ def evaluation_crop(
     >>> y = model(keras_nfnets.preprocess_input(x[None]))
     """
     variant, _ = resolve_variant(variant)
-    size = variant.test_size if size is None else size
-    check_positive(size=size)
-    resized = _resized(images.shape[-3:-1], variant, size)
-    return resize_and_crop(
-        images, resized, size, antialias=variant.test_crop is not None
-    )
+    crop = Crop.of_variant(variant, size)
+    resized = crop.sides(*images.shape[-3:-1])
+    return resize_and_crop(images, resized, crop.size, crop.antialias)
 
 
 def resize_and_crop(
@@ -99,17 +94,6 @@ def resize_and_crop(
     )
     top, left = (height - size + 1) // 2, (width - size + 1) // 2
     return images[..., top : top + size, left : left + size, :]
-
-
-def _resized(sides, variant, size):
-    """Returns the height and width to resize to before the crop."""
-    if variant.test_crop is None:
-        target = size + 32
-    else:
-        target = math.floor(size / variant.test_crop)
-    if variant.test_squash:
-        return target, target
-    return tuple(target * side // min(sides) for side in sides)
 
 
 def decode_predictions(

@@ -6,9 +6,8 @@ from keras_nfnets.runs.callbacks import ResumedMetrics as ResumedMetrics
 from keras_nfnets.runs.callbacks import Signals as Signals
 from keras_nfnets.runs.checkpoints import Checkpoints as Checkpoints
 from keras_nfnets.runs.checkpoints import Terminated as Terminated
+from keras_nfnets.runs.classifier import Classifier as Classifier
 from keras_nfnets.runs.folder import Run as Run
-from keras_nfnets.runs.inference import RunClassifier as RunClassifier
-from keras_nfnets.runs.inference import VariantClassifier as VariantClassifier
 from keras_nfnets.runs.runner import train as train
 from keras_nfnets.runs.settings import Settings as Settings
 from keras_nfnets.runs.settings import from_options as from_options
@@ -16,14 +15,13 @@ from keras_nfnets.runs.settings import from_options as from_options
 __all__ = [
     "Checkpoint",
     "Checkpoints",
+    "Classifier",
     "History",
     "ResumedMetrics",
     "Run",
-    "RunClassifier",
     "Settings",
     "Signals",
     "Terminated",
-    "VariantClassifier",
     "from_options",
     "train",
 ]

@@ -20,6 +20,7 @@ import numpy as np
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.data.sources import Source
 from keras_nfnets.files import check_is_file, replacing
+from keras_nfnets.options import EXPORTS
 from keras_nfnets.runs.checkpoints import Checkpoints
 from keras_nfnets.runs.curves import draw_curves
 from keras_nfnets.runs.lock import locked
@@ -88,9 +89,18 @@ class Run:
     def _clear(self):
         for file in (self.config, self.history, self.curves, self.model):
             file.unlink(missing_ok=True)
+        for name in EXPORTS.values():
+            # What stands beside it: names and crop, and OpenVINO's weights.
+            for suffix in ("", ".json", ".data"):
+                self._remove_file(self.path / f"{name}{suffix}")
+            self._remove_file((self.path / name).with_suffix(".bin"))
         for folder in (self.checkpoints.path, self.logs, self.saved_model):
             if folder.is_dir():
                 shutil.rmtree(folder)
+
+    def _remove_file(self, path):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
     def check_free(self) -> None:
         """Raises a FileExistsError unless the path is free or empty."""

@@ -12,7 +12,7 @@ import pytest
 from helpers import BACKEND
 
 from keras_nfnets import data, recipes
-from keras_nfnets.cli import commands
+from keras_nfnets.cli import commands, using
 from keras_nfnets.data.decoding import decode_test, decode_train
 from keras_nfnets.runs.folder import Run
 from keras_nfnets.runs.settings import from_options
@@ -274,7 +274,7 @@ def test_the_commands_find_the_same_pixels(
     (row,) = model.predict_on_batch(
         data.normalize(pixels[None], config["mean"], config["std"])
     )
-    commands.predict([run.path, path])
+    using.predict([run.path, path])
     label, probability = capsys.readouterr().out.split("\t")[1:]
     assert label == "ab"[row.argmax()]
     # Four digits are printed.

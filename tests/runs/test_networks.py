@@ -132,7 +132,10 @@ def test_names_are_printed_on_one_line(predict, tmp_path, photo):
 
 def test_requests_that_cannot_be_met(predict, tmp_path, photo):
     status, _, errors = predict(photo)
-    assert status == cli.BAD_REQUEST and "must be given together" in errors
+    assert (
+        status == cli.BAD_REQUEST
+        and "both of `variant` and `weights`" in errors
+    )
     status, _, errors = predict("--weights", tmp_path / "none.npz", photo)
     assert status == cli.BAD_REQUEST and "none.npz" in errors
     headless = keras_nfnets.NFNet("tiny", include_top=False)

@@ -1,0 +1,220 @@
+"""Frames of a camera, a stream, a film or images, read in a thread."""
+
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from keras_nfnets.checks import MAX_PIXELS, complain, printable
+from keras_nfnets.data.folder import SUFFIXES
+from keras_nfnets.data.images import decode_file
+
+# What a file may be read ahead of what is done with it.
+AHEAD = 8
+# So many seconds without a frame are a stall. A camera may need them to start.
+STALL = 10.0
+# How often in a row a camera or stream is opened again.
+RECONNECTS = 3
+# So many frames in a row without a pixel are the end.
+EMPTY = 100
+
+
+class Capture:
+    """Iterates over frames and the times at which they were read.
+
+    A thread reads. Of a camera or a stream it never waits, and a frame that
+    is not taken before the next one is dropped; a stream that stalls is opened
+    again. A film or images are read to their end, and no frame is dropped.
+
+    Args:
+        source: String or path: the number of a camera, an address with
+            `"://"`, a video file, an image file or a folder of images.
+        cv2: The module, OpenCV 4 or 5.
+        stall: Float, seconds. Defaults to `STALL`.
+
+    Raises:
+        FileNotFoundError: If there is no file or folder.
+        OSError: If there is no camera, or it, the stream or the film cannot
+            be read; also while frames are read.
+    """
+
+    def __init__(self, source, cv2, stall=STALL):
+        self._source, self._cv2, self._stall = str(source), cv2, stall
+        self.live = self._source.isdigit() or "://" in self._source
+        self.dropped = 0
+        self.fps = 0.0
+        if self.live or not _images(self._source):
+            self._device = self._open()
+        self._start()
+
+    def _open(self):
+        source = int(self._source) if self._source.isdigit() else self._source
+        device = self._cv2.VideoCapture(source)
+        if not device.isOpened():
+            device.release()
+            what = "a camera or a stream" if self.live else "a video"
+            raise OSError(
+                f"`source` must be {what} that OpenCV can read. "
+                f"Received: source={self._source!r}"
+            )
+        rate = device.get(self._cv2.CAP_PROP_FPS)
+        self.fps = float(rate) if 0 < rate < 1000 else 0.0
+        return device
+
+    def _start(self):
+        self._buffer = deque(maxlen=1) if self.live else deque()
+        self._change = threading.Condition()
+        self._state = {"ended": False, "error": None, "stop": False}
+        if self.live or not _images(self._source):
+            frames = _frames(self._device)
+        else:
+            frames = _decoded(_images(self._source))
+        threading.Thread(
+            target=self._read,
+            args=(frames, self._buffer, self._change, self._state),
+            daemon=True,
+        ).start()
+
+    def _read(self, frames, buffer, change, state):
+        """Fills the buffer; the one of a thread that was given up is its own.
+
+        Of an error the iteration tells.
+        """
+        try:
+            for frame in frames:
+                with change:
+                    while not self.live and len(buffer) >= AHEAD:
+                        change.wait()
+                        if state["stop"]:
+                            return
+                    if state["stop"]:
+                        return
+                    self.dropped += self.live and len(buffer)
+                    buffer.append((frame, time.perf_counter()))
+                    change.notify_all()
+        except Exception as error:
+            state["error"] = error
+        finally:
+            with change:
+                state["ended"] = True
+                change.notify_all()
+
+    def __iter__(self):
+        count, tries = 0, 0
+        while True:
+            found = self._take()
+            if found is not None:
+                count, tries = count + 1, 0
+                yield found
+                continue
+            if self._state["error"] is not None:
+                raise self._state["error"]
+            if not self.live:
+                if not count:
+                    raise OSError(
+                        "`source` must have frames. "
+                        f"Received: source={self._source!r}, with none"
+                    )
+                return
+            if tries == RECONNECTS:
+                raise OSError(
+                    f"{printable(self._source)} gave no frame, and was opened "
+                    f"{RECONNECTS} times again"
+                )
+            tries += 1
+            self._reconnect()
+
+    def _take(self):
+        """Returns a frame and its time, or None after the end or a stall."""
+        with self._change:
+            self._change.wait_for(
+                lambda: self._buffer or self._state["ended"],
+                self._stall if self.live else None,
+            )
+            if not self._buffer:
+                return None
+            found = self._buffer.popleft()
+            self._change.notify_all()
+            return found
+
+    def _reconnect(self):
+        self.close()
+        time.sleep(min(self._stall, 1.0))
+        try:
+            self._device = self._open()
+        except OSError:
+            return  # which counts as one of the tries
+        self._start()
+
+    def close(self):
+        """Tells the thread to stop."""
+        with self._change:
+            self._state["stop"] = True
+            self._change.notify_all()
+
+
+def rgb(frame):
+    """Returns a frame as OpenCV has it as RGB, or None if it has no pixel.
+
+    Args:
+        frame: Array `(height, width)` or `(height, width, channels)`: grey,
+            BGR or BGRA, of 8 or 16 bits; or `None`.
+    """
+    if frame is None or not frame.size:
+        return None
+    if frame.dtype == np.uint16:
+        frame = (frame >> 8).astype("uint8")
+    if frame.ndim == 2:
+        frame = frame[..., None]
+    if frame.shape[-1] == 1:
+        return np.repeat(frame, 3, -1)
+    return np.ascontiguousarray(frame[..., 2::-1])
+
+
+def _frames(device):
+    """Yields the frames of a device as RGB, and releases it at last."""
+    empty = 0
+    try:
+        while empty < EMPTY:
+            there, frame = device.read()
+            if not there:
+                return
+            frame = rgb(frame)
+            empty = empty + 1 if frame is None else 0
+            if frame is not None:
+                yield frame
+    finally:
+        device.release()
+
+
+def _images(source):
+    """Returns the image files that a path stands for, or None of a film."""
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES
+        )
+        if not files:
+            raise FileNotFoundError(
+                f"`source` must be a folder with images. Received: {source!r}"
+            )
+        return files
+    if not path.exists():
+        raise FileNotFoundError(
+            "`source` must be the number of a camera, an address, or a file or "
+            f"a folder that is there. Received: source={source!r}"
+        )
+    return [path] if path.suffix.lower() in SUFFIXES else None
+
+
+def _decoded(files):
+    """Yields the pixels of image files; one that cannot be read is named."""
+    for file in files:
+        try:
+            pixels = decode_file(file, 3, MAX_PIXELS)
+        except ValueError as error:
+            complain(f"error: {error}")
+        else:
+            yield pixels

@@ -1,0 +1,142 @@
+"""Classifies the frames of a source one by one, and shows them."""
+
+import contextlib
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import check_positive_integer
+from keras_nfnets.demo.capture import Capture
+from keras_nfnets.demo.overlay import draw
+from keras_nfnets.demo.screen import Film, Window, check_film
+from keras_nfnets.extras import require
+from keras_nfnets.files import placing, replacing
+from keras_nfnets.runs import Classifier
+
+TOP = 5
+# How much of a smoothed figure is that of the last frame.
+LAST = 0.1
+# Frames per second of a film, where the source has none of its own: an image,
+# a camera.
+IMAGES_FPS, CAMERA_FPS = 2.0, 25.0
+
+
+@dataclasses.dataclass
+class Speed:
+    """What was measured.
+
+    Args:
+        frames: Integer, how many were shown.
+        dropped: Integer, how many came too late.
+        fps: Float, frames per second, smoothed.
+        latency: Float, seconds from reading a frame to its classes, smoothed.
+    """
+
+    frames: int = 0
+    dropped: int = 0
+    fps: float = 0.0
+    latency: float = 0.0
+
+    def add(self, interval: float, latency: float) -> None:
+        """Counts a frame.
+
+        Args:
+            interval: Float, seconds since the last one.
+            latency: Float, seconds since it was read.
+        """
+        share = LAST if self.frames else 1.0
+        rate = 1 / max(interval, 1e-6)
+        self.fps += share * (rate - self.fps)
+        self.latency += share * (latency - self.latency)
+        self.frames += 1
+
+
+def run(
+    classifier: Classifier,
+    source: FilePath,
+    save: FilePath | None = None,
+    window: bool = True,
+    max_frames: int | None = None,
+    overwrite: bool = False,
+) -> Speed:
+    """Shows what a classifier calls the frames of a source.
+
+    In the window the key `q` quits and `s` saves a frame as `frame-N.png`.
+    Ctrl-C quits as well; what was saved until then stays.
+
+    Args:
+        classifier: `Classifier`.
+        source: String or path: the number of a camera, an address such as
+            `"rtsp://..."`, a video file, an image file or a folder of images.
+        save: String or path of a film to write, `.mp4` or `.avi`. Defaults to
+            `None`.
+        window: Boolean, whether there is a window. Defaults to `True`.
+        max_frames: Integer, after how many frames it ends. Defaults to `None`.
+        overwrite: Boolean, whether a film at `save` is replaced. Defaults to
+            `False`.
+
+    Returns:
+        A `Speed`.
+
+    Raises:
+        ImportError: If OpenCV is not installed.
+        OSError: If the source cannot be read, or a stream has stalled.
+        ValueError: If an argument cannot be met.
+
+    Example:
+
+    >>> run(keras_nfnets.Classifier("runs/pets"), "0")
+    """
+    if max_frames is not None:
+        check_positive_integer(max_frames=max_frames)
+    if save is not None:
+        check_film(save, overwrite)
+    cv2 = require("cv2", extra="webcam")
+    # The first images take longer than all others.
+    classifier.classify(np.zeros((64, 64, 3), "uint8"))
+    capture = Capture(source, cv2)
+    speed = Speed()
+    with contextlib.ExitStack() as stack:
+        stack.callback(capture.close)
+        film = None
+        if save is not None:
+            film = Film(stack.enter_context(placing(save)), _fps(capture), cv2)
+            stack.callback(film.close)
+        screen = Window(cv2) if window else None
+        if screen is not None:
+            stack.callback(screen.close)
+        with contextlib.suppress(KeyboardInterrupt):
+            _show(classifier, capture, speed, film, screen, max_frames, cv2)
+    speed.dropped = capture.dropped
+    return speed
+
+
+def _fps(capture):
+    return capture.fps or (CAMERA_FPS if capture.live else IMAGES_FPS)
+
+
+def _show(classifier, capture, speed, film, screen, max_frames, cv2):
+    last = time.perf_counter()
+    for frame, read_at in capture:
+        (classes,) = classifier.classify(frame, TOP)
+        now = time.perf_counter()
+        speed.add(now - last, now - read_at)
+        last = now
+        text = f"{speed.fps:.1f} fps {speed.latency * 1000:.0f} ms"
+        picture = draw(frame, classes, text, cv2)
+        if film is not None:
+            film.write(picture)
+        key = "" if screen is None else screen.show(picture)
+        if key == "s":
+            _save(picture, speed.frames, cv2)
+        if key == "q" or speed.frames == max_frames:
+            return
+
+
+def _save(picture, number, cv2):
+    _, content = cv2.imencode(".png", picture[..., ::-1].copy())
+    with replacing(Path(f"frame-{number}.png")) as temporary:
+        temporary.write_bytes(content.tobytes())

@@ -1,0 +1,76 @@
+"""What stands beside an exported file: its classes, and its crop."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import MAX_PIXELS
+from keras_nfnets.data.crop import Crop
+from keras_nfnets.files import replacing
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What it takes to use an exported classifier on image files.
+
+    Args:
+        class_names: Sequence of strings, in the order of the outputs.
+        crop: `keras_nfnets.data.crop.Crop`, which part of an image the
+            network sees.
+        channels: Integer, `1` or `3`. Defaults to `3`.
+        max_pixels: Integer, how many pixels an image file may have. Defaults
+            to `MAX_PIXELS`.
+
+    Example:
+
+    >>> Description(["cat", "dog"], Crop(64, 64)).write("pets.onnx")
+    """
+
+    class_names: Sequence[str]
+    crop: Crop
+    channels: int = 3
+    max_pixels: int = MAX_PIXELS
+
+    @staticmethod
+    def beside(path: FilePath) -> Path:
+        """Returns the path of the description of a file or folder."""
+        path = Path(path)
+        return path.with_name(f"{path.name}.json")
+
+    def write(self, path: FilePath) -> None:
+        """Writes it beside an exported file or folder.
+
+        Args:
+            path: String or path of that file or folder.
+        """
+        with replacing(self.beside(path)) as temporary:
+            content = json.dumps(dataclasses.asdict(self), indent=2)
+            temporary.write_text(content + "\n", "utf-8")
+
+    @classmethod
+    def read(cls, path: FilePath) -> "Description":
+        """Reads it from beside an exported file or folder.
+
+        Args:
+            path: String or path of that file or folder.
+
+        Raises:
+            ValueError: If there is none, or it is damaged.
+        """
+        beside = cls.beside(path)
+        try:
+            fields = json.loads(beside.read_text("utf-8"))
+            crop = Crop(**fields["crop"])
+            names = [str(name) for name in fields["class_names"]]
+            numbers = (int(fields[key]) for key in ("channels", "max_pixels"))
+            return cls(names, crop, *numbers)
+        except OSError as error:
+            problem: object = error.strerror or error
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        raise ValueError(
+            f"{str(beside)!r} must be the description that `keras-nfnets "
+            f"export` writes beside a file. Received: {problem}"
+        )

@@ -1,0 +1,140 @@
+"""Gives a SavedModel the signatures that a server is asked for.
+
+All runs in TensorFlow's graph; a server needs neither Keras nor this library.
+"""
+
+import tempfile
+from pathlib import Path
+
+from keras_nfnets.checks import printable
+from keras_nfnets.data import pixels
+from keras_nfnets.data.runtime import tensorflow
+
+# How many classes the signature `classify` names.
+TOP = 5
+
+
+def add_signatures(source, target, shape, description):
+    """Writes a SavedModel again, with what a server is asked for.
+
+    Args:
+        source: Path of a SavedModel with an endpoint `serve` of float32
+            images.
+        target: Path of the one to write.
+        shape: Tuple `(height, width, channels)` of the images.
+        description: `Description`, or `None` for what is no classifier, which
+            has `serving_default` alone.
+    """
+    tf = tensorflow()
+    module = tf.Module()
+    module.model = tf.saved_model.load(str(source))
+    spec = tf.TensorSpec((None, *shape), tf.float32, "images")
+    module.serve = _serve(module.model, spec)
+    if description is None:
+        function = tf.function(module.serve, input_signature=[spec])
+        _save(module, target, {"serving_default": function})
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        module.names = _table(Path(folder), description.class_names)
+        signatures = _of_images(module, spec)
+        if description.crop is not None and description.channels in (1, 3):
+            signatures |= _of_files(module, description)
+        _save(module, target, signatures)
+
+
+def _save(module, target, signatures):
+    tf = tensorflow()
+    # Gradients of the layers' own would have to be traced again.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(target), signatures, options)
+
+
+def _serve(model, spec):
+    """Returns a function of float32 or uint8 images, to the outputs."""
+    tf = tensorflow()
+
+    @tf.function
+    def serve(images):
+        images = tf.cast(images, tf.float32)
+        # No image at all becomes one, of which nothing is returned: not every
+        # kernel takes an empty batch.
+        count = tf.shape(images)[0]
+        none = tf.cast(tf.equal(count, 0), tf.int32)
+        images = tf.pad(images, [[0, none], [0, 0], [0, 0], [0, 0]])
+        outputs = model.serve(tf.ensure_shape(images, spec.shape))
+        return tf.nest.map_structure(lambda y: y[:count], outputs)
+
+    for dtype in (tf.float32, tf.uint8):
+        serve.get_concrete_function(tf.TensorSpec(spec.shape, dtype, "images"))
+    return serve
+
+
+def _table(folder, names):
+    """Returns a table of the classes' names, which is an asset."""
+    tf = tensorflow()
+    asset = folder / "classes.txt"
+    lines = "".join(f"{printable(name)}\n" for name in names)
+    asset.write_text(lines, "utf-8")
+    rows = tf.lookup.TextFileInitializer(
+        str(asset),
+        tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER,
+        tf.string,
+        tf.lookup.TextFileIndex.WHOLE_LINE,
+    )
+    return tf.lookup.StaticHashTable(rows, "")
+
+
+def _of_images(module, spec):
+    """Returns the signatures of pixels as the network takes them."""
+    tf = tensorflow()
+
+    def answer(images):
+        return _answer(module, images)
+
+    bytes_ = tf.TensorSpec(spec.shape, tf.uint8, "images")
+    return {
+        "serving_default": tf.function(answer, input_signature=[spec]),
+        "serving_uint8": tf.function(answer, input_signature=[bytes_]),
+    }
+
+
+def _of_files(module, description):
+    """Returns the signatures of the bytes of image files."""
+    tf = tensorflow()
+    crop, channels = description.crop, description.channels
+    max_pixels = description.max_pixels
+    spec = tf.TensorSpec((None,), tf.string, "encoded")
+
+    def read(content):
+        image = pixels.decode(content, channels, max_pixels)
+        return crop.of(image, max_pixels)
+
+    def images(encoded):
+        shape = tf.TensorSpec((crop.size, crop.size, channels), tf.float32)
+        return tf.map_fn(read, encoded, fn_output_signature=shape)
+
+    def serve_images(encoded):
+        return _answer(module, images(encoded))
+
+    def classify(encoded):
+        probabilities, order = tf.math.top_k(
+            module.serve(images(encoded)),
+            min(TOP, len(description.class_names)),
+        )
+        classes = module.names.lookup(tf.cast(order, tf.int64))
+        return {"classes": classes, "probabilities": probabilities}
+
+    return {
+        "serve_images": tf.function(serve_images, input_signature=[spec]),
+        "classify": tf.function(classify, input_signature=[spec]),
+    }
+
+
+def _answer(module, images):
+    probabilities = module.serve(images)
+    best = tensorflow().argmax(probabilities, axis=-1)
+    return {
+        "classes": module.names.lookup(best),
+        "probabilities": probabilities,
+    }

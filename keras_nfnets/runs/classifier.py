@@ -1,0 +1,191 @@
+"""Classifies images with a run's model, a variant's, or an exported file."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import check_positive_integer
+from keras_nfnets.data import pixels
+from keras_nfnets.data.images import decode_content, decode_file
+from keras_nfnets.runs import networks
+
+
+class Classifier:
+    """Names what images show.
+
+    Files are decoded, and images cropped, as evaluation does it, whatever runs
+    the network.
+
+    Args:
+        model: String or path: the folder of a run, or what `keras-nfnets
+            export` wrote: the folder of a SavedModel or a file that ends in
+            `.keras`, `.onnx`, `.xml` (OpenVINO) or `.tflite`. Defaults to
+            `None`, `variant` and `weights`.
+        variant: String, a key of `VARIANTS`, in place of `model`. Defaults to
+            `None`.
+        weights: String, its weights, as for `NFNet`. Defaults to `None`.
+        size: Integer, side of the variant's crop in pixels. Defaults to
+            `None`, its test size.
+        runtime: String, `"keras"`, `"tensorflow"`, `"onnx"`, `"openvino"` or
+            `"litert"`. Of a run's folder that is what was exported there.
+            Defaults to `None`: by the model.
+        max_pixels: Integer, how many pixels an image file may have. Defaults
+            to `None`, what the model was trained with.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        ImportError: If the runtime is not installed; the extra is named.
+        ValueError: If the model cannot be used, or not in this runtime.
+
+    Example:
+
+    >>> photos = keras_nfnets.Classifier("runs/pets")
+    >>> photos.classify("cat.jpg", top=2)
+    [[('cat', 0.97), ('dog', 0.02)]]
+    """
+
+    def __init__(
+        self,
+        model: FilePath | None = None,
+        variant: str | None = None,
+        weights: FilePath | None = None,
+        size: int | None = None,
+        runtime: str | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
+        if (model is None) == (variant is None) or (variant is None) != (
+            weights is None
+        ):
+            raise ValueError(
+                "either `model` or both of `variant` and `weights` must be "
+                f"given. Received: model={model!r}, variant={variant!r}, "
+                f"weights={weights!r}"
+            )
+        if model is not None:
+            if size is not None:
+                raise ValueError(
+                    "`size` must be given with `variant` alone. "
+                    f"Received: size={size}"
+                )
+            self._network = networks.of_path(model, runtime)
+        elif variant is not None and weights is not None:
+            if runtime not in (None, "keras"):
+                raise ValueError(
+                    "`runtime` must be 'keras' for a `variant`, which "
+                    "`keras-nfnets export` writes for others. "
+                    f"Received: runtime={runtime!r}"
+                )
+            self._network = networks.of_variant(variant, weights, size)
+        self.description = self._network.description
+        if max_pixels is not None:
+            check_positive_integer(max_pixels=max_pixels)
+            self.description = dataclasses.replace(
+                self.description, max_pixels=max_pixels
+            )
+
+    def read(self, image: Any) -> np.ndarray:
+        """Returns what the network sees of an image.
+
+        Args:
+            image: String or path of a PNG or JPEG file, bytes of its content,
+                or an array `(height, width)` or `(height, width, channels)`
+                of 1 or 3 channels (RGB) with values in [0, 255].
+
+        Returns:
+            A float32 array `(size, size, channels)`.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+        channels = self.description.channels
+        limit = self.description.max_pixels
+        if isinstance(image, bytes):
+            image = decode_content(image, channels, limit, "bytes")
+        elif isinstance(image, (str, os.PathLike)):
+            image = decode_file(image, channels, limit)
+        else:
+            image = _with_channels(np.asarray(image), channels)
+        return self.description.crop.of(image, limit).numpy()
+
+    def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the probabilities of what the network sees.
+
+        Args:
+            images: Sequence of arrays that `read` returned, or an array.
+
+        Returns:
+            A float32 array `(batch, classes)`.
+        """
+        if not len(images):
+            return np.zeros((0, len(self.description.class_names)), "float32")
+        batch = np.stack([np.asarray(image, "float32") for image in images])
+        return np.asarray(self._network.run(batch), "float32")
+
+    def name(
+        self, probabilities: np.ndarray, top: int = 5
+    ) -> list[tuple[str, float]]:
+        """Returns the most probable classes of one image.
+
+        Args:
+            probabilities: Array `(classes,)`.
+            top: Integer, how many; all, if there are fewer. Defaults to `5`.
+
+        Returns:
+            A list of tuples `(name, probability)`, the most probable first.
+        """
+        check_positive_integer(top=top)
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        names = self.description.class_names
+        return [(names[i], float(probabilities[i])) for i in order]
+
+    def classify(
+        self, images: Any, top: int = 5, batch_size: int = 8
+    ) -> list[list[tuple[str, float]]]:
+        """Names the most probable classes of images.
+
+        Args:
+            images: An image as `read` takes it, an array of several, `(batch,
+                height, width, channels)`, or a list.
+            top: Integer, how many classes; all, if there are fewer. Defaults
+                to `5`.
+            batch_size: Integer, how many images the network sees at once.
+                Defaults to `8`.
+
+        Returns:
+            A list for each image, of one for one image: tuples `(name,
+            probability)`, the most probable first.
+
+        Raises:
+            ValueError: If one cannot be read.
+        """
+        check_positive_integer(top=top, batch_size=batch_size)
+        if not isinstance(images, (list, tuple)):
+            several = getattr(images, "ndim", 0) == 4
+            images = list(images) if several else [images]
+        found = []
+        for start in range(0, len(images), batch_size):
+            batch = [self.read(x) for x in images[start : start + batch_size]]
+            found += [self.name(row, top) for row in self.predict(batch)]
+        return found
+
+
+def _with_channels(image, channels):
+    """Returns an array with the network's channels."""
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[-1] not in (1, 3) or not image.size:
+        raise ValueError(
+            "`image` must have the shape (height, width) or (height, width, "
+            f"channels), with 1 or 3 channels. Received: shape={image.shape}"
+        )
+    if image.shape[-1] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, 3, -1)
+    if image.dtype != np.uint8:
+        image = np.clip(np.round(image), 0, 255).astype("uint8")
+    return pixels.grey(image).numpy()

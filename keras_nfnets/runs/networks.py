@@ -1,0 +1,172 @@
+"""Opens classifiers: those of runs, variants with weights, exported files."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_nfnets.annotations import FilePath
+from keras_nfnets.checks import MAX_PIXELS, check_positive_integer
+from keras_nfnets.data import Crop, normalize
+from keras_nfnets.export.description import Description
+from keras_nfnets.export.formats import FORMATS
+from keras_nfnets.models.imagenet import decode_predictions
+from keras_nfnets.models.nfnet import NFNet
+from keras_nfnets.options import EXPORTS, RUNTIMES
+from keras_nfnets.runs.folder import Run
+from keras_nfnets.variants.plan import resolve_variant
+from keras_nfnets.weights import files as weight_files
+from keras_nfnets.weights.published import fetch
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A classifier that was opened.
+
+    Args:
+        run: Function from a float32 array `(batch, size, size, channels)` in
+            [0, 255] to one of probabilities.
+        description: `Description`.
+        model: The Keras model, or `None` for an exported file.
+        mean: Sequence of floats, what the model's training took from pixels.
+        std: Sequence of floats, what it divided by.
+    """
+
+    run: Callable[[np.ndarray], np.ndarray]
+    description: Description
+    model: keras.Model | None = None
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+
+
+def of_path(path: FilePath, runtime: str | None = None) -> Network:
+    """Opens the folder of a run, or what was exported.
+
+    Args:
+        path: String or path.
+        runtime: String, a key of `RUNTIMES`. Defaults to `None`: Keras for a
+            run's folder, else by suffix.
+
+    Raises:
+        FileNotFoundError: If there is nothing, or nothing for the runtime.
+        ImportError: If the runtime is not installed; the extra is named.
+        ValueError: If it cannot be used, or not in this runtime.
+    """
+    path = Path(path)
+    if runtime is not None and runtime not in RUNTIMES:
+        raise ValueError(
+            f"`runtime` must be one of {sorted(RUNTIMES)}. "
+            f"Received: runtime={runtime!r}"
+        )
+    if path.name == "model.keras" and (path.parent / "config.json").exists():
+        path = path.parent
+    if path.is_dir() and not (path / "saved_model.pb").exists():
+        if runtime in (None, "keras"):
+            return of_run(path)
+        exported = path / EXPORTS[RUNTIMES[runtime]]
+        if not exported.exists():
+            raise FileNotFoundError(
+                f"There is no {str(exported)!r}; `keras-nfnets export {path} "
+                f"--format {RUNTIMES[runtime]}` writes it"
+            )
+        path = exported
+    return _of_file(path, runtime)
+
+
+def _of_file(path, runtime):
+    if not path.exists():
+        raise FileNotFoundError(
+            f"`model` must be a path that is there. Received: {str(path)!r}"
+        )
+    suffix = "" if path.is_dir() else path.suffix
+    by_suffix = {row.suffix: name for name, row in FORMATS.items()}
+    kind = by_suffix.get(suffix)
+    if path.is_file() and not suffix or kind is None:
+        raise ValueError(
+            "`model` must be the folder of a run or of a SavedModel, or end in "
+            f"one of {sorted(filter(None, by_suffix))}. "
+            f"Received: {str(path)!r}"
+        )
+    wanted = RUNTIMES[runtime] if runtime else kind
+    if wanted != kind and (kind, wanted) != ("onnx", "openvino"):
+        raise ValueError(
+            f"`runtime` must be one that runs {str(path)!r}. "
+            f"Received: runtime={runtime!r}"
+        )
+    description = Description.read(path)
+    run = FORMATS[wanted].load(path)
+    return Network(lambda images: run([images])[0], description)
+
+
+def of_run(path: FilePath) -> Network:
+    """Opens the best model of a run.
+
+    Args:
+        path: String or path of the run's folder.
+
+    Raises:
+        FileNotFoundError: If it has no model.
+        ValueError: If it is not a run's folder, or damaged.
+    """
+    config, model = Run(path).load()
+    settings, mean = config["settings"], config["mean"]
+    description = Description(
+        config["class_names"],
+        Crop.of_recipe(settings.recipe),
+        len(mean),
+        settings.max_pixels,
+    )
+    return _of_model(model, description, mean, config["std"])
+
+
+def of_variant(
+    variant: str, weights: FilePath, size: int | None = None
+) -> Network:
+    """Opens a variant with weights from a file.
+
+    Args:
+        variant: String, a key of `VARIANTS`.
+        weights: String, as for `NFNet`.
+        size: Integer, side of the crop in pixels. Defaults to `None`, the
+            variant's test size.
+
+    Raises:
+        ValueError: If the file is not of this variant, or has no classifier.
+    """
+    if size is not None:
+        check_positive_integer(size=size)
+    if weights == "imagenet":
+        weights = fetch(variant)
+    classes = weight_files.classes_in(weights)
+    if classes is None:
+        raise ValueError(
+            "`weights` must be a file with a classifier. "
+            f"Received: weights={str(weights)!r}"
+        )
+    model = NFNet(variant, weights=weights, classes=classes)
+    row, _ = resolve_variant(variant)
+    crop = Crop.of_variant(row, size)
+    description = Description(_names(classes), crop, 3, MAX_PIXELS)
+    return _of_model(model, description, row.pixel_mean, row.pixel_std)
+
+
+def _of_model(model, description, mean, std):
+    def run(images):
+        return np.asarray(model.predict_on_batch(normalize(images, mean, std)))
+
+    return Network(run, description, model, mean, std)
+
+
+def _names(classes):
+    """Returns ImageNet's names where they are at hand, else numbers."""
+    if classes == 1000:
+        # In the order of the classes.
+        falling = np.linspace(1.0, 0.0, 1000)[None]
+        try:
+            (rows,) = decode_predictions(falling, top=1000)
+            return [name for _, name, _ in rows]
+        except ConnectionError:
+            pass
+    return [f"class {i}" for i in range(classes)]
