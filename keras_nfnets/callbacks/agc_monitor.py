@@ -138,6 +138,7 @@ class AGCMonitor(keras.callbacks.Callback):
                 writer.writerows(self.rows)
 
     def _write_summary(self, rows, epoch):
+        """Writes an epoch's rows for TensorBoard, a scalar for each layer."""
         if self._writer is None:
             output = self._summary.DirectoryOutput(str(self.log_dir))
             self._writer = self._summary.Writer(output)

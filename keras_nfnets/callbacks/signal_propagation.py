@@ -225,6 +225,7 @@ def _points(model):
 
 
 def _convolutions(model):
+    """Returns all convolutions, for a model without residual sums."""
     found = [
         (operation.name, operation.output, None)
         for operation in model.operations

@@ -68,6 +68,7 @@ def _is_of_tensorflow(error):
 
 
 def _parser():
+    """Returns the parser of all commands."""
     parser = argparse.ArgumentParser(
         "keras-nfnets", description="Normalizer-free networks for Keras 3."
     )
@@ -102,6 +103,7 @@ def _add_list(commands):
 
 
 def _add_summary(commands):
+    """Adds `summary`, which counts a network's parameters."""
     sub = add(
         commands,
         "summary",
@@ -117,6 +119,7 @@ def _add_summary(commands):
 
 
 def _add_train(commands):
+    """Adds `train`, with an option for each setting of a run."""
     sub = add(
         commands, "train", "train a network, or go on, and fill a run folder"
     )
@@ -141,6 +144,7 @@ def _add_train(commands):
 
 
 def _add_data(commands):
+    """Adds `data`, which draws a source's images."""
     sub = add(commands, "data", "draw what a network will see of some images")
     sub.add_argument("source", metavar="SOURCE", help=OPTIONS["data"].help)
     sub.add_argument(
@@ -158,6 +162,7 @@ def _add_data(commands):
 
 
 def _add_export(commands):
+    """Adds `export`, with formats and precisions."""
     sub = add(commands, "export", "write a model for another runtime")
     _add_model(sub)
     sub.add_argument(

@@ -51,6 +51,7 @@ def add_predict(commands):
 
 
 def _add_output(sub):
+    """Adds how many classes are printed, and how."""
     sub.add_argument(
         "--top", type=int, default=1, help="how many classes to print (1)"
     )

@@ -167,6 +167,7 @@ def from_arrays(
 
 
 def _part(name, images, labels, classes):
+    """Returns images and labels as a part of a source."""
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise ValueError(

@@ -77,6 +77,7 @@ def distort(
 
 
 def _check(images, operation, magnitude, sign):
+    """Raises a ValueError for arguments that `distort` does not take."""
     if images.dtype != "uint8":
         raise ValueError(
             f"`images` must be of dtype uint8. Received: dtype={images.dtype}"

@@ -69,6 +69,7 @@ def folder(
 
 
 def _files_by_class(root, max_pixels):
+    """Returns the image files of each class, by its name."""
     classes = {
         child.name: _image_files(child)
         for child in sorted(root.iterdir())
@@ -104,6 +105,7 @@ def _image_files(folder):
 
 
 def _check_one_can_be_read(name, folder, files, max_pixels):
+    """Raises a ValueError unless a class has an image that can be read."""
     reason = ""
     for file in files:
         try:
@@ -128,6 +130,7 @@ def _split(classes, seed):
 
 
 def _part(classes):
+    """Returns the files of all classes as a part of a source."""
     tf = tensorflow()
     names = [str(file) for files in classes.values() for file in files]
     sizes = [len(files) for files in classes.values()]

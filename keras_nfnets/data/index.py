@@ -60,6 +60,7 @@ def read_index(root):
 
 
 def _read(path, root):
+    """Returns the content of a `dataset.json`."""
     try:
         check_is_file(path, "data")
         content = json.loads(path.read_bytes().decode())
@@ -80,6 +81,7 @@ def _read(path, root):
 
 
 def _part(root, content, name):
+    """Returns a part of the records: its files, and how many they hold."""
     path = root / INDEX
     part = _field(path, content, name, dict, "an object")
     pattern = _field(path, part, "files", str, "a pattern", f"{name}.files")

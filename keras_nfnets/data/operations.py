@@ -101,6 +101,7 @@ def _color(image, draw):
 
 
 def _contrast(image, draw):
+    """Blends an image with the grey of its mean."""
     factor = _factor(draw)
     if factor == 1:
         return image

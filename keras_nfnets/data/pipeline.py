@@ -225,6 +225,7 @@ def _decoded(records, decode):
 
 
 def _normalized(images, source):
+    """Subtracts the source's mean and divides by its deviation."""
     # By lines of pixels: three numbers at a time are too few to be fast, and
     # constants as large as an image would have to be read as often as it is.
     images = tensorflow().cast(images, "float32")
@@ -255,6 +256,7 @@ def _other_augmentation(seed, augment):
 
 
 def _check_hosts(part, recipe, host, hosts):
+    """Raises a ValueError unless hosts can share the batches."""
     batch_size, repeats = recipe.batch_size, recipe.repeats
     if batch_size % hosts:
         raise ValueError(

@@ -134,6 +134,7 @@ def _crop_jpeg(content, max_pixels, box):
 
 
 def _decode_png(content, max_pixels):
+    """Decodes a PNG once its header says that it is not too large."""
     tf = tensorflow()
     is_png = tf.logical_and(
         tf.equal(tf.strings.substr(content, 0, len(PNG)), PNG),

@@ -55,6 +55,7 @@ def tfrecord(path: FilePath) -> Source:
 
 
 def _part(part, first_label, classes):
+    """Returns the records of some files as a part of a source."""
     tf = tensorflow()
     # As bytes, since a name need not be UTF-8.
     files = [os.fsencode(file) for file in part.files]
@@ -132,6 +133,7 @@ def write_records(
 
 
 def _write(root, class_names, parts, shards):
+    """Writes the shards of all parts, and their index."""
     tf = tensorflow()
     index = dict(class_names=list(class_names), first_label=0)
     for part, pairs in parts.items():

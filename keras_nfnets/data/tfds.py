@@ -65,6 +65,7 @@ def _grey(values):
 
 
 def _builder(library, name):
+    """Returns the builder of a data set, by its name."""
     try:
         builder = library.builder(name, try_gcs=False)
     except library.core.registered.DatasetNotFoundError:
@@ -98,6 +99,7 @@ def _keys(builder):
 
 
 def _splits(builder, query):
+    """Returns the splits that a name asks for, or the usual ones."""
     given = dict(parse_qsl(query))
     unknown = set(given) - {"train", "test"}
     if unknown:
@@ -119,6 +121,7 @@ def _splits(builder, query):
 
 
 def _part(library, builder, split, image, label):
+    """Returns a split as a part of a source."""
     try:
         info = builder.info.splits[split]
     except (KeyError, ValueError) as error:

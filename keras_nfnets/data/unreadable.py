@@ -68,6 +68,7 @@ def fill_gaps(batches, source, seed, first, stride):
 
 
 def _note(source, seed, number):
+    """Keeps the name of an image that is left out, and logs it once."""
     kind = "test" if seed is None else "train"
     part = getattr(source, kind)
     if isinstance(part, Streamed):

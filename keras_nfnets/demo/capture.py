@@ -50,6 +50,7 @@ class Capture:
         self._start()
 
     def _open(self):
+        """Opens the camera, film or stream."""
         source = int(self._source) if self._source.isdigit() else self._source
         device = self._cv2.VideoCapture(source)
         if not device.isOpened():
@@ -64,6 +65,7 @@ class Capture:
         return device
 
     def _start(self):
+        """Starts the thread that reads frames."""
         self._buffer = deque(maxlen=1) if self.live else deque()
         self._change = threading.Condition()
         self._state = {"ended": False, "error": None, "stop": False}

@@ -119,6 +119,7 @@ def _fps(capture):
 
 
 def _show(classifier, capture, speed, film, screen, max_frames, cv2):
+    """Classifies, draws and shows frame after frame."""
     last = time.perf_counter()
     for frame, read_at in capture:
         (classes,) = classifier.classify(frame, TOP)

@@ -36,6 +36,7 @@ def draw(frame, classes, text, cv2):
 
 
 def _write(picture, text, top, line, cv2):
+    """Writes a line of text onto a picture."""
     # OpenCV's own letters are ASCII's.
     text = text.encode("ascii", "replace").decode()
     cv2.putText(

@@ -52,6 +52,7 @@ def named(outputs):
 
 
 def _compare(name, expected, actual, bound, precision):
+    """Raises a RuntimeError if an output deviates from the model's."""
     if expected.shape != actual.shape:
         raise RuntimeError(
             "The file was written but is not what the model is, and was "

@@ -104,6 +104,7 @@ def export(
 
 
 def _format(format, precision, calibrate):
+    """Returns a format's row, or raises for what it does not take."""
     if format not in FORMATS:
         raise ValueError(
             f"`format` must be one of {sorted(FORMATS)}. "
@@ -132,6 +133,7 @@ def _check_free(path, overwrite):
 
 
 def _batches(calibrate):
+    """Returns the images to calibrate with as a list of batches."""
     if calibrate is None:
         return None
     if hasattr(calibrate, "ndim"):
@@ -147,6 +149,7 @@ def _batches(calibrate):
 
 
 def _check(kind, request, path):
+    """Compares a file with the model, if its runtime is installed."""
     try:
         run = kind.load(request.path)
     except ImportError as error:

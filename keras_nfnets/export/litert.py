@@ -92,6 +92,7 @@ def _for_litert(model):
 
 
 def _call(layer, *args, **kwargs):
+    """Calls a layer in a form that LiteRT knows."""
     if is_functional(layer):
         layer = _for_litert(layer)
     elif type(layer) is keras.layers.Activation:

@@ -124,6 +124,7 @@ def _check(name):
 
 
 def _registered(name):
+    """Returns an activation as a function that can be serialized."""
     function = scaled(name)
 
     def activation(x):

@@ -26,8 +26,7 @@ class NFBlock(Composite):
     The branch is 1x1, 3x3 (once or twice), 1x1, all weight-standardized and
     the 3x3 grouped, then channel attention, stochastic depth and the skip
     gain. A block that changes size or channels has a shortcut of average
-    pooling and a 1x1 convolution, fed by the scaled activation; any other adds
-    its input as it is.
+    pooling and a 1x1 convolution; any other adds its input as it is.
 
     Args:
         filters: Integer, output channels.
@@ -43,18 +42,16 @@ class NFBlock(Composite):
             its expected standard deviation. Defaults to `1.0`.
         attention: String, `"se"` for `SqueezeExcite`, `"eca"` for
             `EfficientChannelAttention`, or `None`. Defaults to `"se"`.
-        attention_inside: Boolean, whether attention stands on the bottleneck,
-            before the last 1x1, or on the branch's output. Defaults to
-            `False`.
+        attention_inside: Boolean, whether attention stands before the last
+            1x1, or on the branch's output. Defaults to `False`.
         se_ratio: Float, hidden units of `SqueezeExcite` as a share of its
             input channels. Defaults to `0.5`.
-        two_convs: Boolean, two spatial convolutions or one. Defaults to
-            `True`.
+        two_convs: Boolean, two 3x3 convolutions or one. Defaults to `True`.
         big_width: Boolean, whether the bottleneck is a share of `filters` or
             of the input channels. Defaults to `True`.
-        divisor: Integer, of which the bottleneck's width and the hidden units
-            of `SqueezeExcite` are rounded to multiples, as timm does. `1`
-            rounds down to whole channels, as the papers do. Defaults to `1`.
+        divisor: Integer, the bottleneck's width and the hidden units are
+            rounded to its multiples, as timm does. Defaults to `1`, down to
+            whole channels, as the papers do.
         shortcut: String, how a shortcut shrinks: `"pool"` as above, or
             `"stride"` for a strided 1x1 convolution. Defaults to `"pool"`.
         use_skip_gain: Boolean, whether the branch ends in a `SkipGain`.
@@ -80,8 +77,7 @@ class NFBlock(Composite):
         `(batch, ceil(height / strides), ceil(width / strides), filters)`
 
     Raises:
-        ValueError: If the bottleneck has no room for one group, or
-            `attention` or `shortcut` is unknown.
+        ValueError: If no group has room, or a name is unknown.
 
     Example:
 
@@ -152,6 +148,7 @@ class NFBlock(Composite):
 
     # The order of these is the order of the variables in saved files.
     def _make_convs(self, width, groups):
+        """Makes the activations and convolutions of the branch."""
         self.act_in = self._act("act_in", self.beta)
         self.act = self._act("act")
         self.conv0 = self._conv(width, 1, "conv0")
@@ -166,6 +163,7 @@ class NFBlock(Composite):
         self.conv2 = self._conv(self.filters, 1, "conv2", gain=gain)
 
     def _make_attention(self, channels):
+        """Makes the attention layer, if there is one."""
         if self.attention == "eca":
             self.eca = EfficientChannelAttention(
                 dtype=self.dtype_policy, name="eca"
@@ -179,6 +177,7 @@ class NFBlock(Composite):
             )
 
     def _make_shortcut(self):
+        """Makes the pooling and the 1x1 convolution of the shortcut."""
         strides = self.strides
         if self.shortcut == "pool" and strides > 1:
             self.pool = keras.layers.AveragePooling2D(
@@ -204,6 +203,7 @@ class NFBlock(Composite):
             self.skip_gain = SkipGain(dtype=self.dtype_policy, name="skip_gain")
 
     def _build_sublayers(self, input_shape, width):
+        """Builds the sublayers, each for the channels that reach it."""
         inner = (*input_shape[:-1], width)
         outer = (*input_shape[:-1], self.filters)
         self.conv0.build(input_shape)

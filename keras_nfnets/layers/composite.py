@@ -39,6 +39,7 @@ class Composite(keras.layers.Layer):
         self.gamma_in_kernel = gamma_in_kernel
 
     def _conv(self, filters, kernel_size, name, strides=1, groups=1, gain=1.0):
+        """Makes a convolution with this layer's settings."""
         return WSConv2D(
             filters,
             kernel_size,

@@ -75,6 +75,7 @@ def _onednn_here():
 
 @functools.cache
 def _device_here(backend):
+    """Returns the kind of device that a backend has here."""
     if backend == "tensorflow":
         import tensorflow as tf
 

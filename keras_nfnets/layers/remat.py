@@ -29,6 +29,7 @@ def remat(function, layer):
 
 
 def _call(function, variables, *inputs):
+    """Calls a function that is computed again for its gradient."""
     import tensorflow as tf
 
     # TensorFlow has the barrier under no public name.

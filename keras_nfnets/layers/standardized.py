@@ -49,6 +49,7 @@ class Standardized:
         self.gamma = settings["gamma"]
 
     def _check(self, epsilon, epsilon_rule):
+        """Raises a ValueError for settings that do not suit."""
         if self.data_format != "channels_last":
             raise ValueError(
                 "`data_format` must be 'channels_last'. "

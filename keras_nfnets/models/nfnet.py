@@ -141,6 +141,7 @@ def _features(variant, inputs, stochastic_depth, remat):
 
 
 def _check_input(input_shape):
+    """Raises a ValueError for a format or shape that no network takes."""
     if keras.config.image_data_format() != "channels_last":
         raise ValueError(
             "The image data format must be 'channels_last'; set it with "

@@ -53,6 +53,7 @@ def _fields(recipe, names):
 
 
 def _check_bounds(recipe):
+    """Raises a ValueError for settings that contradict each other."""
     if not recipe.minimum_learning_rate <= recipe.learning_rate:
         raise ValueError(
             "`minimum_learning_rate` must not be above `learning_rate`. "

@@ -87,6 +87,7 @@ class Run:
                 self.path.rmdir()
 
     def _clear(self):
+        """Removes what a run has written."""
         for file in (self.config, self.history, self.curves, self.model):
             file.unlink(missing_ok=True)
         for name in EXPORTS.values():

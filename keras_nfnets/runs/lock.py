@@ -43,6 +43,7 @@ def locked(path):
 
 
 def _acquired(path):
+    """Returns a locked file that still stands at the path."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -64,6 +65,7 @@ def _is_at(file, path):
 
 
 def _lock(file, path):
+    """Locks a file, or raises a BlockingIOError that names the holder."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

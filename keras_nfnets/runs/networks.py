@@ -76,6 +76,7 @@ def of_path(path: FilePath, runtime: str | None = None) -> Network:
 
 
 def _of_file(path, runtime):
+    """Returns the network of an exported file, by its suffix."""
     if not path.exists():
         raise FileNotFoundError(
             f"`model` must be a path that is there. Received: {str(path)!r}"

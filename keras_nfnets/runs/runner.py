@@ -215,6 +215,7 @@ class _Training:
         return dict(host=self.devices.host, hosts=self.devices.hosts)
 
     def _callbacks(self, step, rows):
+        """Returns the callbacks of a run, in the order that they need."""
         history = History(self.run, rows)
         averages = None
         if self.recipe.ema_decay is not None:

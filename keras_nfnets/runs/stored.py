@@ -151,6 +151,7 @@ def read_table(path):
 
 
 def _row(path, columns, epoch, values):
+    """Returns a line of a history as numbers by column."""
     where = f"line {epoch + 1} of {path.name}"
     if len(values) != len(columns):
         raise ValueError(

@@ -121,6 +121,7 @@ def normalizer_free(
 
 
 def _check_normalizers(model):
+    """Raises a ValueError for normalizers that cannot be removed."""
     kinds = [(layer.name, type(layer)) for layer in operations(model)]
     others = [
         f"{name!r} ({kind.__name__})"
@@ -187,6 +188,7 @@ class _Surgeon(Rewriter):
         return self.known.get(id(tensor), (tensor, self.input))[1]
 
     def _convolve(self, layer, before, args, kwargs):
+        """Puts a standardized convolution in the place of a plain one."""
         cancelled = id(layer.output) in self.normalized
         new = standardized(
             layer,
@@ -207,6 +209,7 @@ class _Surgeon(Rewriter):
         return x, after, f"{change}, {then}"
 
     def _unnormalize(self, layer, before, args, kwargs):
+        """Removes a normalization, or leaves a constant scale in its place."""
         if not before[0].convolved:
             raise ValueError(
                 "`model` must have a convolution before each "

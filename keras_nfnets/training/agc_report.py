@@ -104,6 +104,7 @@ def add_to_means(means, steps, values, counts):
 
 
 def _shares_of_parts(clipped, above, counts, variables):
+    """Returns the fraction of clipped units for each part of a network."""
     sums, start = {}, 0
     # Variables of a part follow each other: a few slices, not one for each.
     for part, group in itertools.groupby(

@@ -50,6 +50,7 @@ class Rules:
         self._model = None
 
     def _find(self, variables):
+        """Returns the axes of the units, of the model or as saved."""
         if self._saved is None:
             agc = self.agc
             return units_of_variables(

@@ -125,6 +125,7 @@ def _torch():
 
 @contextlib.contextmanager
 def _tensorflow():
+    """Opens the scope of a `tf.distribute` strategy for the devices here."""
     import tensorflow as tf
 
     _refuse_workers()
@@ -178,6 +179,7 @@ def _tpu_strategy(name):
 
 @contextlib.contextmanager
 def _jax():
+    """Opens the scope of data parallelism over all devices."""
     import jax
 
     if _is_one_of_several() and not jax.distributed.is_initialized():

@@ -149,6 +149,7 @@ class SGD(keras.optimizers.Optimizer):
         )
 
     def _update_model_variables_moving_average(self, trainable_variables):
+        """Averages the weights with a momentum that is warmed up."""
         if not self.ema_warmup:
             super()._update_model_variables_moving_average(trainable_variables)
             return

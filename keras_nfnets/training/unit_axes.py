@@ -152,6 +152,7 @@ def _last_leaf(layer):
 
 
 def _excluded(variables, exclude, model):
+    """Returns the ids of the variables that are not clipped."""
     if isinstance(exclude, str) and exclude == "classifier":
         kernels = [] if model is None else classifier_kernels(model)
         return {id(v) for v in kernels}

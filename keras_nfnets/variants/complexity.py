@@ -127,6 +127,7 @@ def _check(size, classes, channels):
 
 
 def _stages(variant, size, channels):
+    """Returns the cost of each stage."""
     stages = [
         Cost(f"stage{index + 1}", depth, size, width)
         for index, (depth, width) in enumerate(
@@ -144,6 +145,7 @@ def _stages(variant, size, channels):
 
 
 def _add_block(cost, channels, block):
+    """Adds the cost of a residual block."""
     filters = block["filters"]
     width, groups = bottleneck_width(
         filters if block["big_width"] else channels,
@@ -163,6 +165,7 @@ def _add_block(cost, channels, block):
 
 
 def _add_attention(cost, channels, block):
+    """Adds the cost of a block's attention."""
     if block["attention"] == "se":
         hidden = make_divisible(
             channels * block["se_ratio"],

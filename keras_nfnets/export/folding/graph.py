@@ -78,6 +78,7 @@ def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
 
 
 def _check(model, keep_unknown=False):
+    """Raises a ValueError for a model that cannot be folded."""
     if not is_functional(model):
         raise ValueError(
             "`model` must be a functional or a built sequential model, "

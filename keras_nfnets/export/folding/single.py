@@ -70,6 +70,7 @@ def _activated(make, x, name, use_gamma, beta=1.0):
 
 
 def _stock_activation(make, x, name):
+    """Calls the stock layers that compute an activation."""
     if name == "identity":
         return x
     if name == "gelu":

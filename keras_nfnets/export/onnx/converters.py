@@ -57,6 +57,7 @@ def transposed(graph, layer, x):
 
 
 def _convolved(graph, layer, x, kernel, groups, attributes):
+    """Adds a convolution, with its padding, bias and activation."""
     # Padding of its own beside the inputs', or another value than zero.
     own = layer.padding != "valid" or x.fill != 0.0
     name = layer.name

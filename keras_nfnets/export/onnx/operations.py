@@ -47,6 +47,7 @@ def convert(graph, operation, *args, **kwargs):
 
 
 def _binary(graph, operation, *args):
+    """Adds an operation of two tensors, or of a tensor and a number."""
     name = operation.name
     rank = max(x.rank for x in args if isinstance(x, Value))
     inputs = []
@@ -65,6 +66,7 @@ def _binary(graph, operation, *args):
 
 
 def _pad(graph, operation, x, constant_values=0.0):
+    """Hands on a padding, for the convolution behind it to take up."""
     ends, *sides, channels = operation.pad_width
     if any(ends) or any(channels) or operation.mode != "constant":
         raise ValueError(

@@ -92,6 +92,7 @@ def _exit(graph, name, value):
 
 
 def _save(graph, inputs, outputs, path):
+    """Writes the graph as a file, and has ONNX check it."""
     onnx = graph.onnx
     parts = [
         onnx.helper.make_graph(
@@ -140,6 +141,7 @@ def _initializers(graph, path):
 
 
 def _outside(onnx, name, array, file, location):
+    """Writes a weight into the file beside, and returns a reference to it."""
     file.seek(-(-file.tell() // PAGE) * PAGE)
     start = file.tell()
     file.write(array.tobytes())
