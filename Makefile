@@ -49,7 +49,8 @@ test-torch: .venv-torch/installed
 
 test-oldest: .venv-oldest/installed
 	KERAS_BACKEND=tensorflow .venv-oldest/bin/python $(PYTEST) $(VERSION_TESTS)
-	KERAS_BACKEND=jax .venv-oldest/bin/python $(PYTEST) $(VERSION_TESTS)
+	KERAS_BACKEND=jax .venv-oldest/bin/python $(PYTEST) \
+		tests/test_private_names.py tests/test_versions.py
 
 test-colab: .venv-colab/installed
 	KERAS_BACKEND=jax .venv-colab/bin/python $(PYTEST) $(VERSION_TESTS)

@@ -25,6 +25,32 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
+# What these test runs on TensorFlow or NumPy alone, whatever Keras runs on.
+SAME_ON_ALL_BACKENDS = (
+    "data/test_augmentation.py",
+    "data/test_distortion.py",
+    "data/test_pixels.py",
+    "data/test_randaugment.py",
+    "data/test_shards.py",
+    "demo/",
+    "runs/test_damage.py",
+    "runs/test_stored.py",
+    "weights/test_fuzz.py",
+    "weights/test_haiku_arrays.py",
+    "weights/test_pickle_machine.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Leaves to TensorFlow's run what no backend can answer otherwise."""
+    if keras.backend.backend() == "tensorflow":
+        return
+    skip = pytest.mark.skip(reason="the same on all backends")
+    for item in items:
+        path = item.path.relative_to(item.config.rootpath / "tests")
+        if str(path).startswith(SAME_ON_ALL_BACKENDS):
+            item.add_marker(skip)
+
 
 @pytest.fixture(autouse=True)
 def _fresh():
