@@ -263,7 +263,7 @@ def test_existing_run_is_refused(finished, refused):
         (("--image-size", "31"), "at least 32 pixels"),
         (("--data", "mnist"), "`data` must be"),
         (("--data", "folder:no/such"), "no/such"),
-        (("--batch-size", "97"), "`batch_size` must not be above"),
+        (("--batch-size", "98"), "`batch_size` must not be above"),
         (("--epochs", "0"), "`epochs` must be a positive integer"),
         (("--precision", "half"), "`precision` must be one of"),
         (("--clipping", "-1"), "`clipping` must be positive"),

@@ -46,8 +46,16 @@ def print_result(run, seconds):
     Args:
         run: `keras_nfnets.runs.Run`.
         seconds: Float, how long this process trained.
+
+    Raises:
+        ValueError: If the history has no accuracies of held-out images.
     """
     rows = run.read_history()
+    if not all("val_accuracy" in row for row in rows):
+        raise ValueError(
+            f"{run.history} must have a column `val_accuracy`. "
+            f"Received: columns {sorted(rows[0])}"
+        )
     best = max(rows, key=lambda row: row["val_accuracy"])
     table = Table("file", "what it holds", title=str(run.path))
     table.add_row(

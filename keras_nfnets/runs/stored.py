@@ -104,15 +104,10 @@ def are_numbers(value):
     return is_number(value) or is_list_of(are_numbers)(value)
 
 
-# The columns of a history that are read again.
-COLUMNS = ("epoch", "val_accuracy")
-
-
 def are_rows(value):
     """Whether a value is a history: the epochs from 1 on, numbers in all."""
     return (
         is_list_of(_is_object)(value)
-        and all(set(COLUMNS) <= set(row) for row in value)
         and all(is_number(x) for row in value for x in row.values())
         and [row.get("epoch") for row in value]
         == list(range(1, len(value) + 1))
@@ -123,7 +118,7 @@ def read_table(path):
     """Reads a history as a list of dictionaries, one per epoch.
 
     Args:
-        path: `pathlib.Path` of a CSV file with the `COLUMNS`.
+        path: `pathlib.Path` of a CSV file with a column `epoch`.
 
     Raises:
         ValueError: If a line is not whole, a value is no number, or the
@@ -139,9 +134,9 @@ def read_table(path):
         lines = list(csv.reader(text.splitlines(), strict=True))
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path.name} is not CSV: {error}") from None
-    if not lines or not set(COLUMNS) <= set(lines[0]) or "" in lines[0]:
+    if not lines or "epoch" not in lines[0] or "" in lines[0]:
         raise ValueError(
-            f"{path.name} must begin with a line of columns, {COLUMNS} among "
+            f"{path.name} must begin with a line of columns, `epoch` among "
             f"them. Received: {show(lines[:1])}"
         )
     if not text.endswith("\n"):

@@ -227,7 +227,7 @@ def mixed_shares(part, alpha, size):
     shares = {
         "mixup_fraction": 0.0,
         "cutmix_fraction": 0.0,
-        f"{part}_share": 1.0,
+        f"{part}_fraction": 1.0,
     }
     recipe = dataclasses.replace(PAIRS, **shares, **{f"{part}_alpha": alpha})
     batches = run(recipe, images[..., :1], rows, range(6))

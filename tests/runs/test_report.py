@@ -56,3 +56,10 @@ def test_peak_memory_counts_what_was_held():
     held[::4096] = b"x" * len(held[::4096])
     # The process may have held as much before.
     assert before <= report.peak_memory() >= len(held)
+
+
+def test_result_names_a_column_that_is_missing(tmp_path):
+    run = Run(tmp_path)
+    run.history.write_text("epoch,accuracy\n1,0.5\n")
+    with pytest.raises(ValueError, match="a column `val_accuracy`. Received"):
+        report.print_result(run, seconds=1.0)
