@@ -77,14 +77,14 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	@echo "Installing into .venv: one to three minutes, once"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP_INSTALL) -c constraints.txt \
-		-e '.[data,dev,jax,tfds]' $(TENSORFLOW)
+		-e '.[data,dev,jax,onnx,tfds]' $(TENSORFLOW)
 	touch $@
 
 .venv-torch/installed: pyproject.toml constraints-torch.txt
 	@echo "Installing into .venv-torch: one to three minutes, once"
 	$(PYTHON) -m venv .venv-torch
 	.venv-torch/bin/python $(PIP_INSTALL) -c constraints-torch.txt \
-		-e '.[data,dev,torch]' $(TENSORFLOW)
+		-e '.[data,dev,onnx,torch]' $(TENSORFLOW)
 	touch $@
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
