@@ -13,21 +13,25 @@ MAX_PIXELS = 2**30 // 3 // 4
 MAX_INTEGER = 2**31 - 1
 
 
+def _is_number(value):
+    return isinstance(value, numbers.Real)
+
+
 def check_positive(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is above 0, and finite."""
     for name, value in arguments.items():
-        if not 0 < value < float("inf"):
+        if not (_is_number(value) and 0 < value < float("inf")):
             raise ValueError(
-                f"`{name}` must be positive. Received: {name}={value}"
+                f"`{name}` must be positive. Received: {name}={value!r}"
             )
 
 
 def check_not_negative(**arguments: Any) -> None:
     """Raises a ValueError that names the first argument that is below 0."""
     for name, value in arguments.items():
-        if not value >= 0:
+        if not (_is_number(value) and value >= 0):
             raise ValueError(
-                f"`{name}` must not be negative. Received: {name}={value}"
+                f"`{name}` must not be negative. Received: {name}={value!r}"
             )
 
 
@@ -63,9 +67,9 @@ def check_seed(**arguments: Any) -> None:
 def check_rate(**arguments: Any) -> None:
     """Raises a ValueError unless every argument is in [0, 1)."""
     for name, value in arguments.items():
-        if not 0 <= value < 1:
+        if not (_is_number(value) and 0 <= value < 1):
             raise ValueError(
-                f"`{name}` must be in [0, 1). Received: {name}={value}"
+                f"`{name}` must be in [0, 1). Received: {name}={value!r}"
             )
 
 

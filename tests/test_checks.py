@@ -3,7 +3,7 @@
 import pytest
 from helpers import BACKEND
 
-from keras_nfnets import VARIANTS, NFNet, cli, recipes
+from keras_nfnets import VARIANTS, NFNet, checks, cli, recipes
 from keras_nfnets.checks import printable
 
 TRAIN = ("train", "--out", "no/such")
@@ -67,3 +67,12 @@ def test_wrong_names_get_near_matches_then_the_place(message, place, capsys):
 )
 def test_what_a_terminal_would_obey_is_escaped(text, line):
     assert printable(text) == line
+
+
+@pytest.mark.parametrize(
+    "check",
+    [checks.check_positive, checks.check_not_negative, checks.check_rate],
+)
+def test_text_is_no_number(check):
+    with pytest.raises(ValueError, match="`rate` must .*rate='0.1'"):
+        check(rate="0.1")

@@ -20,13 +20,18 @@ def list_models(
         A list of strings, keys of `VARIANTS`.
 
     Raises:
-        ValueError: If there is no such family.
+        ValueError: If there is no such family, or `pretrained` is no boolean.
 
     Example:
 
     >>> keras_nfnets.list_models(pretrained=True, family="nf_regnet")
     ['nf_regnet_b1_timm']
     """
+    if not isinstance(pretrained, bool):
+        raise ValueError(
+            "`pretrained` must be a boolean. "
+            f"Received: pretrained={pretrained!r}"
+        )
     families = list(dict.fromkeys(v.family for v in VARIANTS.values()))
     if family is not None and family not in families:
         raise ValueError(
