@@ -45,7 +45,8 @@ class Capture:
         self.live = self._source.isdigit() or "://" in self._source
         self.dropped = 0
         self.fps = 0.0
-        if self.live or not _images(self._source):
+        self._files = None if self.live else _images(self._source)
+        if not self._files:
             self._device = self._open()
         self._start()
 
@@ -69,10 +70,10 @@ class Capture:
         self._buffer = deque(maxlen=1) if self.live else deque()
         self._change = threading.Condition()
         self._state = {"ended": False, "error": None, "stop": False}
-        if self.live or not _images(self._source):
-            frames = _frames(self._device)
+        if self._files:
+            frames = _decoded(self._files)
         else:
-            frames = _decoded(_images(self._source))
+            frames = _frames(self._device)
         threading.Thread(
             target=self._read,
             args=(frames, self._buffer, self._change, self._state),

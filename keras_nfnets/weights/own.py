@@ -1,10 +1,10 @@
 """Loads a weight file of Keras into a model, the whole file or nothing."""
 
-import contextlib
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 
+from keras_nfnets.overriding import overridden
 from keras_nfnets.weights import keras as keras_files
 from keras_nfnets.weights.channels import FIRST_KERNEL, fit_channels, fits
 from keras_nfnets.weights.identity import classes_among, hint
@@ -80,13 +80,14 @@ def _compare(model, path):
 
 def _load_all_or_nothing(model, path, difference):
     """Loads a file by Keras's own function, and assigns what it has read."""
-    skipped = None
+    skipped = []
     needed = model.weights
     if difference.classes is not None:
-        skipped = model.get_layer("head").classifier
+        classifier = model.get_layer("head").classifier
+        skipped = [(classifier, "load_own_variables", lambda store: None)]
         needed = [v for v in needed if not v.path.startswith(CLASSIFIER)]
     with all_or_nothing(_all_variables(model), _prepare) as staged:
-        with keras_files.refusing(path), _skipping_load(skipped):
+        with keras_files.refusing(path), overridden(*skipped):
             model.load_weights(path)
             for variable in needed:
                 if id(variable) not in staged:
@@ -137,16 +138,3 @@ def _parts_absent(ours):
 
 def _without_classifier(shapes):
     return {n: s for n, s in shapes.items() if not n.startswith(CLASSIFIER)}
-
-
-@contextlib.contextmanager
-def _skipping_load(layer):
-    """Makes Keras skip a layer while it loads a file, unless it is `None`."""
-    if layer is None:
-        yield
-        return
-    layer.load_own_variables = lambda store: None
-    try:
-        yield
-    finally:
-        del layer.load_own_variables

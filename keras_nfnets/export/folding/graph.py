@@ -7,6 +7,7 @@ from keras_nfnets.export.folding import single
 from keras_nfnets.export.folding.composite import RULES
 from keras_nfnets.export.folding.known import (
     LINEAR,
+    can_be_folded,
     operations,
     our_function,
     unknown,
@@ -85,7 +86,7 @@ def _check(model, keep_unknown=False):
             "without a `call` of its own. Received: model of "
             f"class {type(model).__name__}"
         )
-    names = list(unknown(model))
+    names = list(unknown(model, can_be_folded))
     if names and not keep_unknown:
         raise ValueError(
             "`model` must consist of this library's layers and Keras's own; "

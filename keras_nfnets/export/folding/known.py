@@ -25,13 +25,19 @@ def operations(model):
     return model.operations
 
 
-def unknown(model, prefix=""):
-    """Yields the names of the layers that are neither ours nor Keras's own."""
+def unknown(model, is_known, prefix=""):
+    """Yields the names and classes of layers that are not known.
+
+    Args:
+        model: A functional or sequential model.
+        is_known: Function of a layer or operation that returns a boolean.
+        prefix: String, the start of the names. Defaults to `""`.
+    """
     for layer in operations(model):
         name = f"{prefix}{layer.name}"
         if is_functional(layer):
-            yield from unknown(layer, f"{name}/")
-        elif not _is_known(layer):
+            yield from unknown(layer, is_known, f"{name}/")
+        elif not is_known(layer):
             yield f"{name} ({type(layer).__name__})"
 
 
@@ -42,7 +48,7 @@ def our_function(layer):
     return layer.activation if layer.activation in FUNCTIONS else None
 
 
-def _is_known(layer):
+def can_be_folded(layer):
     """Returns whether a layer and its activations can be folded or copied."""
     if type(layer) in RULES:
         names = ("activation", "classifier_activation")

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from keras import tree
 
-from keras_nfnets.export.folding.known import operations
+from keras_nfnets.export.folding.known import unknown
 from keras_nfnets.export.onnx import activations
 from keras_nfnets.export.onnx import operations as ops
 from keras_nfnets.export.onnx.converters import CONVERTERS
@@ -19,21 +19,12 @@ def check_known(model):
     Args:
         model: A functional or sequential model.
     """
-    names = list(_unknown(model))
+    names = list(unknown(model, _is_known))
     if names:
         raise ValueError(
             "`model` must consist of layers that have a way to ONNX. "
             f"Received: model with {', '.join(names)}"
         )
-
-
-def _unknown(model, prefix=""):
-    for layer in operations(model):
-        name = f"{prefix}{layer.name}"
-        if is_functional(layer):
-            yield from _unknown(layer, f"{name}/")
-        elif not _is_known(layer):
-            yield f"{name} ({type(layer).__name__})"
 
 
 def _is_known(layer):
