@@ -118,7 +118,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.layers.Conv1D._compute_causal_padding",
-        ("layers.convolution",),
+        ("layers.convolution_1d_3d",),
         "`WSConv1D` pads as `Conv1D` does",
     ),
     PrivateName(

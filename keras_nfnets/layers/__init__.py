@@ -6,9 +6,9 @@ from keras_nfnets.layers.attention import (
 )
 from keras_nfnets.layers.attention import SqueezeExcite as SqueezeExcite
 from keras_nfnets.layers.block import NFBlock as NFBlock
-from keras_nfnets.layers.convolution import WSConv1D as WSConv1D
 from keras_nfnets.layers.convolution import WSConv2D as WSConv2D
-from keras_nfnets.layers.convolution import WSConv3D as WSConv3D
+from keras_nfnets.layers.convolution_1d_3d import WSConv1D as WSConv1D
+from keras_nfnets.layers.convolution_1d_3d import WSConv3D as WSConv3D
 from keras_nfnets.layers.head import Head as Head
 from keras_nfnets.layers.residual import SkipGain as SkipGain
 from keras_nfnets.layers.residual import StochasticDepth as StochasticDepth

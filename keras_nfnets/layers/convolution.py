@@ -1,5 +1,14 @@
-"""Defines convolutions with scaled weight standardization."""
+"""Defines the 2D convolution with scaled weight standardization.
 
+This file is Section 4 of [Brock et al., 2021](https://arxiv.org/abs/2101.08692)
+from top to bottom: `standardize` is the formula, `Standardized` gives it to a
+convolution of Keras, together with the gain, and `WSConv2D` convolves with the
+result. What makes a TensorFlow CPU fast stands elsewhere, in `tensorflow_cpu`
+and `convolve`.
+"""
+
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +16,207 @@ import keras
 from keras import ops
 
 from keras_nfnets.annotations import Shape, Tensor
+from keras_nfnets.checks import check_positive
+from keras_nfnets.layers import tensorflow_cpu
 from keras_nfnets.layers.convolve import conv
-from keras_nfnets.layers.standardized import StandardizedConv
+from keras_nfnets.layers.device import on_tensorflow_cpu
+from keras_nfnets.layers.initializers import FanInNormal
+
+EPSILON_RULES = ("floor", "add")
+
+
+def standardize(
+    kernel: Tensor,
+    gain: Tensor | float,
+    axes: tuple[int, ...],
+    epsilon: float,
+    epsilon_rule: str,
+) -> Tensor:
+    """Returns `gain * (w - mean(w)) / sqrt(fan_in * var(w))` of each unit.
+
+    Args:
+        kernel: Float32 tensor.
+        gain: Float32 tensor that broadcasts against the kernel, one number
+            per unit, or a float for all.
+        axes: Tuple of integers, the axes of the kernel that feed one unit.
+        epsilon: Float, keeps the root from zero.
+        epsilon_rule: String, `"floor"` for `max(fan_in * var(w), epsilon)`
+            under the root, `"add"` for `fan_in * (var(w) + epsilon)`.
+
+    Returns:
+        A tensor shaped as the kernel.
+
+    Example:
+
+    >>> kernel = keras.random.normal((3, 3, 16, 8))
+    >>> w = keras_nfnets.layers.convolution.standardize(
+    ...     kernel, 1.0, (0, 1, 2), 1e-4, "floor"
+    ... )
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
+    """
+    formula = functools.partial(
+        _formula, epsilon=epsilon, epsilon_rule=epsilon_rule
+    )
+    shape = tuple(kernel.shape)
+    if axes != tuple(range(len(shape) - 1)):
+        return formula(kernel, gain, axes)
+    is_float32 = keras.backend.standardize_dtype(kernel.dtype) == "float32"
+    if is_float32 and on_tensorflow_cpu():
+        return tensorflow_cpu.standardize(
+            kernel, gain, epsilon, epsilon_rule, formula
+        )
+    # On matrices, as AGC, so that a TPU has gradients in the weights' own
+    # layout. XLA may otherwise copy grouped kernels and what the optimizer
+    # keeps of them.
+    matrix = ops.reshape(kernel, (math.prod(shape[:-1]), shape[-1]))
+    return ops.reshape(formula(matrix, gain, (0,)), shape)
+
+
+def _formula(kernel, gain, axes, epsilon, epsilon_rule):
+    """Standardizes with plain operations, which every backend differentiates.
+
+    The sum of the squares is `fan_in * var(w)`.
+    """
+    centered = kernel - ops.mean(kernel, axis=axes, keepdims=True)
+    squares = ops.sum(ops.square(centered), axis=axes, keepdims=True)
+    if epsilon_rule == "floor":
+        squares = ops.maximum(squares, epsilon)
+    else:
+        fan_in = math.prod(kernel.shape[axis] for axis in axes)
+        squares = squares + fan_in * epsilon
+    return centered * (gain * ops.rsqrt(squares))
+
+
+class Standardized:
+    """Mixin that gives a Keras convolution a gain and a standardized kernel.
+
+    It stands before the convolution among the bases of a class. The class says
+    which axes of its kernel feed one output unit, and convolves with what
+    `standardize` returns. Its arguments are described in `WSConv2D`.
+    """
+
+    # AGC reads it too: the weights along these axes are one unit.
+    kernel_unit_axes: tuple[int, ...]
+    # What the convolution calls the initializer of its kernel.
+    kernel_initializer_argument = "kernel_initializer"
+
+    def __init__(
+        self,
+        *args: Any,
+        use_gain: bool = True,
+        gain_initializer: Any = "ones",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get(self.kernel_initializer_argument) is None:
+            kwargs[self.kernel_initializer_argument] = FanInNormal()
+        super().__init__(*args, **kwargs)
+        if self.data_format != "channels_last":
+            raise ValueError(
+                "`data_format` must be 'channels_last'. "
+                f"Received: data_format={self.data_format!r}"
+            )
+        check_positive(epsilon=epsilon)
+        if epsilon_rule not in EPSILON_RULES:
+            raise ValueError(
+                f"`epsilon_rule` must be one of {EPSILON_RULES}. "
+                f"Received: epsilon_rule={epsilon_rule!r}"
+            )
+        self.use_gain = use_gain
+        self.gain_initializer = keras.initializers.get(gain_initializer)
+        self.epsilon = epsilon
+        self.epsilon_rule = epsilon_rule
+        self.gamma = gamma
+
+    def build(self, input_shape: Shape) -> None:
+        super().build(input_shape)
+        self.gain: keras.Variable = None
+        if self.use_gain:
+            self.gain = self.add_weight(
+                name="gain",
+                shape=(self._units(input_shape[-1]),),
+                initializer=self.gain_initializer,
+            )
+
+    def _units(self, channels):
+        return self.filters
+
+    def add_weight(
+        self, *args: Any, name: str | None = None, **kwargs: Any
+    ) -> keras.Variable:
+        # Standardization reads kernel and gain in float32 under any policy.
+        kwargs.setdefault("autocast", name not in ("kernel", "gain"))
+        return super().add_weight(*args, name=name, **kwargs)
+
+    def standardize(self, kernel: Tensor) -> Tensor:
+        """Returns the kernel that the convolution uses, in float32."""
+        # With LoRA, Keras gives it in the compute dtype.
+        kernel = ops.cast(kernel, self.variable_dtype)
+        axes, scale = self.kernel_unit_axes, self.gamma
+        if self.use_gain:
+            scale = ops.convert_to_tensor(self.gain)
+            if axes != tuple(range(len(kernel.shape) - 1)):
+                # A shape that broadcasts against the kernel.
+                sides = enumerate(kernel.shape)
+                scale = ops.reshape(
+                    scale, [1 if i in axes else n for i, n in sides]
+                )
+            if self.gamma != 1.0:
+                scale = self.gamma * scale
+        return standardize(kernel, scale, axes, self.epsilon, self.epsilon_rule)
+
+    def _cast_kernel(self, kernel):
+        return ops.cast(self.standardize(kernel), self.compute_dtype)
+
+    def _with_bias(self, outputs):
+        if self.use_bias:
+            # As a vector: Keras's own reshape of it stands in the graph.
+            outputs = ops.add(outputs, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | dict(
+            use_gain=self.use_gain,
+            gain_initializer=keras.initializers.serialize(
+                self.gain_initializer
+            ),
+            epsilon=self.epsilon,
+            epsilon_rule=self.epsilon_rule,
+            gamma=self.gamma,
+        )
+
+
+class StandardizedConv(Standardized):
+    """The same for what is not transposed and not depthwise, with LoRA."""
+
+    lora_rank: int | None
+
+    def build(self, input_shape: Shape) -> None:
+        # Keras locks a layer when it adds LoRA: not before the gain is there.
+        rank, self.lora_rank = self.lora_rank, None
+        super().build(input_shape)
+        if rank:
+            self.enable_lora(rank, lora_alpha=self.lora_alpha)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return self._with_bias(self.convolution_op(inputs, self.kernel))
+
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        return super().convolution_op(inputs, self._cast_kernel(kernel))
+
+    # Keras writes and reads the kernel and the bias of these only.
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        if self.built and self.use_gain:
+            store["gain"] = self.gain
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        if self.built and self.use_gain:
+            self.gain.assign(store["gain"])
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -27,6 +235,14 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
         padding: String, `"valid"`, `"same"`, or `"symmetric"`, which pads
             `kernel_size // 2` pixels on every side whatever the stride, as
             networks from PyTorch do. Defaults to `"valid"`.
+        data_format: `"channels_last"` or `None`. Defaults to `None`.
+        dilation_rate: Integer or tuple of 2 integers. Defaults to `(1, 1)`.
+        groups: Integer, divides channels and filters. Defaults to `1`.
+        activation: Function, or the name of one in Keras. Defaults to `None`.
+        use_bias: Boolean. Defaults to `True`.
+        kernel_initializer: Initializer of the kernel. Defaults to a normal
+            distribution of variance `1 / fan_in`.
+        bias_initializer: Initializer of the bias. Defaults to `"zeros"`.
         use_gain: Boolean, whether each output channel has a learnable gain.
             Defaults to `True`.
         gain_initializer: Initializer of the gain. Defaults to `"ones"`.
@@ -37,10 +253,8 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
         gamma: Float, constant that multiplies the standardized kernel: an
             activation's, where the activation itself is not scaled. Defaults
             to `1.0`.
-        kernel_initializer: Initializer of the kernel. Defaults to a normal
-            distribution of variance `1 / fan_in`.
-        **kwargs: Every other argument of `keras.layers.Conv2D`, with its
-            default there.
+        **kwargs: Regularizers, constraints and `lora_rank` of
+            `keras.layers.Conv2D`, and `name`, `dtype`, `trainable`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -70,27 +284,39 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
         kernel_size: int | Sequence[int],
         strides: int | Sequence[int] = (1, 1),
         padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = None,
+        bias_initializer: Any = "zeros",
         *,
         use_gain: bool = True,
         gain_initializer: Any = "ones",
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
-        kernel_initializer: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             filters,
             kernel_size,
-            strides,
+            strides=strides,
             # Keras knows no symmetric padding.
-            "valid" if padding == "symmetric" else padding,
+            padding="valid" if padding == "symmetric" else padding,
+            data_format=data_format,
+            dilation_rate=dilation_rate,
+            groups=groups,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
             use_gain=use_gain,
             gain_initializer=gain_initializer,
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
-            kernel_initializer=kernel_initializer,
             **kwargs,
         )
         if padding == "symmetric":
@@ -122,75 +348,3 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
             )
         ]
         return (input_shape[0], *sides, self.filters)
-
-
-@keras.saving.register_keras_serializable("keras_nfnets")
-class WSConv1D(StandardizedConv, keras.layers.Conv1D):
-    """1D convolution with scaled weight standardization, see `WSConv2D`.
-
-    Args:
-        *args: As for `keras.layers.Conv1D`.
-        **kwargs: `use_gain`, `gain_initializer`, `epsilon`, `epsilon_rule` and
-            `gamma` as for `WSConv2D`, and those of `keras.layers.Conv1D`.
-
-    Input shape:
-        `(batch, steps, channels)`
-
-    Output shape:
-        `(batch, new_steps, filters)`
-
-    Raises:
-        ValueError: As `WSConv2D` does.
-
-    Example:
-
-    >>> layer = keras_nfnets.layers.WSConv1D(8, 3, padding="causal")
-
-    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
-    """
-
-    kernel_unit_axes = (0, 1)
-
-    def call(self, inputs: Tensor) -> Tensor:
-        # Keras's own does not go through `convolution_op`.
-        padding = self.padding
-        if padding == "causal":
-            inputs = ops.pad(inputs, self._compute_causal_padding())
-            padding = "valid"
-        outputs = ops.conv(
-            inputs,
-            self._cast_kernel(self.kernel),
-            strides=list(self.strides),
-            padding=padding,
-            dilation_rate=self.dilation_rate,
-            data_format=self.data_format,
-        )
-        return self._with_bias(outputs)
-
-
-@keras.saving.register_keras_serializable("keras_nfnets")
-class WSConv3D(StandardizedConv, keras.layers.Conv3D):
-    """3D convolution with scaled weight standardization, see `WSConv2D`.
-
-    Args:
-        *args: As for `keras.layers.Conv3D`.
-        **kwargs: `use_gain`, `gain_initializer`, `epsilon`, `epsilon_rule` and
-            `gamma` as for `WSConv2D`, and those of `keras.layers.Conv3D`.
-
-    Input shape:
-        `(batch, depth, height, width, channels)`
-
-    Output shape:
-        `(batch, new_depth, new_height, new_width, filters)`
-
-    Raises:
-        ValueError: As `WSConv2D` does.
-
-    Example:
-
-    >>> layer = keras_nfnets.layers.WSConv3D(8, 3, padding="same")
-
-    Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
-    """
-
-    kernel_unit_axes = (0, 1, 2, 3)

@@ -82,7 +82,7 @@ class _Rule:
         found = tf.raw_ops.FusedBatchNormV3(
             x=rows,
             scale=scale,
-            offset=tf.zeros(scale.shape),
+            offset=tf.constant(0.0, scale.dtype, scale.shape),
             mean=none,
             variance=none,
             epsilon=self.epsilon,
@@ -139,6 +139,13 @@ def _second_derivative(formula, arguments, upstreams):
             result = formula(*inputs, axes)
         first = inner.gradient(result, inputs, upstream)
     return outer.gradient(first, arguments, upstreams)
+
+
+def sigmoid_gradient(outputs, upstream):
+    """Returns `upstream * outputs * (1 - outputs)`, in one operation."""
+    import tensorflow as tf
+
+    return tf.raw_ops.SigmoidGrad(y=outputs, dy=upstream)
 
 
 def onednn_conv(inputs, kernel, strides, padding, dilation_rate):

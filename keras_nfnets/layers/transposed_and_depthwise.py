@@ -1,10 +1,13 @@
 """Defines transposed and depthwise convolutions with standardized weights."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from keras_nfnets.annotations import Tensor
-from keras_nfnets.layers.standardized import Standardized
+from keras_nfnets.layers.convolution import Standardized
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -15,10 +18,30 @@ class WSConv2DTranspose(Standardized, keras.layers.Conv2DTranspose):
     With strides only a part of it feeds each output pixel.
 
     Args:
-        *args: As for `keras.layers.Conv2DTranspose`.
-        **kwargs: `use_gain`, `gain_initializer`, `epsilon`, `epsilon_rule` and
-            `gamma` as for `WSConv2D`, and those of
-            `keras.layers.Conv2DTranspose`.
+        filters: Integer, output channels.
+        kernel_size: Integer or tuple of 2 integers, in pixels.
+        strides: Integer or tuple of 2 integers, in pixels. Defaults to
+            `(1, 1)`.
+        padding: String, `"valid"` or `"same"`. Defaults to `"valid"`.
+        output_padding: Integer, tuple of 2 integers or `None`, pixels added
+            to one side of the output. Defaults to `None`, as many as
+            `strides` and `padding` ask for.
+        data_format: `"channels_last"` or `None`. Defaults to `None`.
+        dilation_rate: Integer or tuple of 2 integers. Defaults to `(1, 1)`.
+        activation: Function, or the name of one in Keras. Defaults to `None`.
+        use_bias: Boolean. Defaults to `True`.
+        kernel_initializer: Initializer of the kernel. Defaults to a normal
+            distribution of variance `1 / fan_in`.
+        bias_initializer: Initializer of the bias. Defaults to `"zeros"`.
+        use_gain: Boolean, whether each output channel has a learnable gain.
+            Defaults to `True`.
+        gain_initializer: Initializer of the gain. Defaults to `"ones"`.
+        epsilon: Float, as in `WSConv2D`. Defaults to `1e-4`.
+        epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
+            to `"floor"`.
+        gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
+        **kwargs: Regularizers and constraints of
+            `keras.layers.Conv2DTranspose`, and `name`, `dtype`, `trainable`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -27,16 +50,60 @@ class WSConv2DTranspose(Standardized, keras.layers.Conv2DTranspose):
         `(batch, new_height, new_width, filters)`
 
     Raises:
-        ValueError: As `WSConv2D` does.
+        ValueError: If `epsilon` is not positive, `epsilon_rule` is unknown, or
+            `data_format` is `"channels_first"`.
 
     Example:
 
     >>> layer = keras_nfnets.layers.WSConv2DTranspose(8, 3, strides=2)
+    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+    (1, 17, 17, 8)
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
     """
 
     kernel_unit_axes = (0, 1, 3)
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: str = "valid",
+        output_padding: int | Sequence[int] | None = None,
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        *,
+        use_gain: bool = True,
+        gain_initializer: Any = "ones",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            output_padding=output_padding,
+            data_format=data_format,
+            dilation_rate=dilation_rate,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            use_gain=use_gain,
+            gain_initializer=gain_initializer,
+            epsilon=epsilon,
+            epsilon_rule=epsilon_rule,
+            gamma=gamma,
+            **kwargs,
+        )
 
     def call(self, inputs: Tensor) -> Tensor:
         outputs = ops.conv_transpose(
@@ -56,10 +123,28 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
     """Depthwise 2D convolution with scaled weight standardization.
 
     Args:
-        *args: As for `keras.layers.DepthwiseConv2D`.
-        **kwargs: `use_gain`, `gain_initializer`, `epsilon`, `epsilon_rule` and
-            `gamma` as for `WSConv2D`, and those of
-            `keras.layers.DepthwiseConv2D`.
+        kernel_size: Integer or tuple of 2 integers, in pixels.
+        strides: Integer or tuple of 2 integers, in pixels. Defaults to
+            `(1, 1)`.
+        padding: String, `"valid"` or `"same"`. Defaults to `"valid"`.
+        depth_multiplier: Integer, output channels for each input channel.
+            Defaults to `1`.
+        data_format: `"channels_last"` or `None`. Defaults to `None`.
+        dilation_rate: Integer or tuple of 2 integers. Defaults to `(1, 1)`.
+        activation: Function, or the name of one in Keras. Defaults to `None`.
+        use_bias: Boolean. Defaults to `True`.
+        depthwise_initializer: Initializer of the kernel. Defaults to a normal
+            distribution of variance `1 / fan_in`.
+        bias_initializer: Initializer of the bias. Defaults to `"zeros"`.
+        use_gain: Boolean, whether each output channel has a learnable gain.
+            Defaults to `True`.
+        gain_initializer: Initializer of the gain. Defaults to `"ones"`.
+        epsilon: Float, as in `WSConv2D`. Defaults to `1e-4`.
+        epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
+            to `"floor"`.
+        gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
+        **kwargs: Regularizers and constraints of
+            `keras.layers.DepthwiseConv2D`, and `name`, `dtype`, `trainable`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -68,17 +153,59 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
         `(batch, new_height, new_width, channels * depth_multiplier)`
 
     Raises:
-        ValueError: As `WSConv2D` does.
+        ValueError: If `epsilon` is not positive, `epsilon_rule` is unknown, or
+            `data_format` is `"channels_first"`.
 
     Example:
 
     >>> layer = keras_nfnets.layers.WSDepthwiseConv2D(3, padding="same")
+    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+    (1, 8, 8, 4)
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
     """
 
     kernel_unit_axes = (0, 1)
     kernel_initializer_argument = "depthwise_initializer"
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = (1, 1),
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = (1, 1),
+        activation: Any = None,
+        use_bias: bool = True,
+        depthwise_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        *,
+        use_gain: bool = True,
+        gain_initializer: Any = "ones",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            depth_multiplier=depth_multiplier,
+            data_format=data_format,
+            dilation_rate=dilation_rate,
+            activation=activation,
+            use_bias=use_bias,
+            depthwise_initializer=depthwise_initializer,
+            bias_initializer=bias_initializer,
+            use_gain=use_gain,
+            gain_initializer=gain_initializer,
+            epsilon=epsilon,
+            epsilon_rule=epsilon_rule,
+            gamma=gamma,
+            **kwargs,
+        )
 
     def _units(self, channels):
         return channels * self.depth_multiplier

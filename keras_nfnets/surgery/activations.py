@@ -3,25 +3,10 @@
 import keras
 
 from keras_nfnets.layers import VPActivation
-from keras_nfnets.layers.activations import GAMMA, get
+from keras_nfnets.layers.activations import ACTIVATIONS, GAMMA, get
 from keras_nfnets.surgery import signal as signals
 from keras_nfnets.surgery.rules import GATES, activated
 
-# The names in `GAMMA` of Keras's functions.
-NAMES = {
-    keras.activations.celu: "celu",
-    keras.activations.elu: "elu",
-    # Keras's default form is the exact one.
-    keras.activations.gelu: "gelu_erf",
-    keras.activations.log_sigmoid: "log_sigmoid",
-    keras.activations.relu: "relu",
-    keras.activations.relu6: "relu6",
-    keras.activations.selu: "selu",
-    keras.activations.silu: "silu",
-    keras.activations.softplus: "softplus",
-    keras.activations.softsign: "soft_sign",
-    keras.activations.tanh: "tanh",
-}
 # These bound a gate or a classifier, and stay.
 KEPT = (
     *GATES,
@@ -29,6 +14,12 @@ KEPT = (
     keras.activations.log_softmax,
     keras.activations.softmax,
 )
+# Our names of Keras's functions.
+NAMES = {
+    getattr(keras.activations, row.keras_name): name
+    for name, row in ACTIVATIONS.items()
+    if row.keras_name and getattr(keras.activations, row.keras_name) not in KEPT
+}
 LAYERS = (
     keras.layers.Activation,
     keras.layers.ELU,

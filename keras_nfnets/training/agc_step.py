@@ -3,7 +3,7 @@
 Keras does all of a step but AGC inside the optimizer, in this order: unscale,
 accumulate, sum over replicas, update. The place between the last two has no
 public name, and stands elsewhere on each backend; this module is the one that
-knows.
+knows. `docs/STEP.md` has Keras's whole chain of calls.
 """
 
 import functools

@@ -3,7 +3,8 @@
 Keras's own `train_step` runs, and everything from the optimizer on (unscaling,
 accumulation, the sum over replicas, AGC, the update, the averages) sees the
 weights as they were. How a step holds its weights is each backend's own; this
-module knows that, as `agc_step` knows where AGC enters.
+module knows that, as `agc_step` knows where AGC enters. `docs/STEP.md` has
+Keras's whole chain of calls.
 """
 
 import contextlib

@@ -74,6 +74,11 @@ def perturbation(
     weight is moved then, so that the model's state stays finite, and the loss
     times NaN makes the step's gradient NaN, which loss scaling skips.
 
+    The second gradient alone would not tell: that of a fraction of the batch
+    may overflow in float16 where that of the whole does not. The step would
+    be taken without SAM, and as nothing lowers the scale, so would those that
+    follow.
+
     Args:
         gradients: List of tensors, or `None` where there is no gradient.
         rho: Float, see `SAM`.

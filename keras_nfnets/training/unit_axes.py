@@ -1,19 +1,23 @@
-"""Finds the units of AGC in a model, and what is excluded."""
+"""Finds the units of AGC in a model, and what is excluded.
+
+The axes of a unit come from one function, `unit_axes`: the layer says them
+itself, or the table below knows the layer, or the papers' rule for the rank
+applies.
+"""
 
 import re
 
 import keras
 from keras.src.models.functional import Functional
 
-from keras_nfnets.training.unitwise import axes_of_shape, is_vector
+from keras_nfnets.training.unit_layout import axes_of_shape, is_vector
 
 # What is clipped as one.
 UNITS = ("neuron", "tensor")
 
-# Which axes of a kernel feed one output unit follows from the layer that owns
-# it: a Conv1D kernel and a multi-head kernel share a rank and not a unit. Each
-# entry is a class, the kernel's name there and the axes to reduce. Layers that
-# are not listed go by the papers' rule for the rank.
+# Layers of Keras: a class, the name of its variable, and the axes that feed one
+# output unit. The rank alone does not tell: a Conv1D kernel and a multi-head
+# kernel share it.
 _UNIT_AXES = [
     (keras.layers.Conv1D, "kernel", (0, 1)),
     (keras.layers.Conv2D, "kernel", (0, 1, 2)),
@@ -84,6 +88,14 @@ def _owners(model, variables):
 def unit_axes(layer, variable):
     """Returns the axes of a layer's variable that make one unit.
 
+    - A vector or a scalar is one unit.
+    - A layer with an attribute `kernel_unit_axes` (all of this package with a
+      kernel, and any of one's own) says the axes of its `kernel`.
+    - `EinsumDense` says them in its equation.
+    - Other layers of Keras are in a table.
+    - What is left goes by its rank: axis 0 of rank 2 and 3, axes 0 to 2 of
+      rank 4.
+
     Args:
         layer: The `keras.layers.Layer` that owns the variable, or `None`
             where that is not known.
@@ -104,6 +116,9 @@ def unit_axes(layer, variable):
     """
     if is_vector(variable.shape):
         return tuple(range(len(variable.shape)))
+    own = getattr(layer, "kernel_unit_axes", None)
+    if own is not None and variable.name == "kernel":
+        return tuple(own)
     if isinstance(layer, keras.layers.EinsumDense):
         return _einsum_axes(layer.equation)
     for kind, name, axes in _UNIT_AXES:

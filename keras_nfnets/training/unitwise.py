@@ -1,83 +1,20 @@
-"""Computes norms of units, and clips by them."""
+"""Computes AGC: the norms of units, the clip of Equation 3, and a whole step.
+
+`unitwise_norm` takes one variable. `unitwise_clip` is the paper's equation, on
+norms. `clip_units` applies it to the gradients of a whole step.
+
+Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3.
+"""
 
 import functools
 import itertools
-import math
 
 import keras
 from keras import ops
 
 from keras_nfnets.layers.device import on_tensorflow_cpu
 from keras_nfnets.training.agc_report import ClipStatistics
-
-
-def clip_units(gradients, variables, clipping, epsilon, axes=None):
-    """As `adaptive_clip`, and returns `ClipStatistics` or `None` too.
-
-    The norms of all units stand in one vector, so that what is done per unit
-    takes a handful of operations however many variables there are.
-    """
-    clipped = [
-        None if g is None else _dense(g, v)
-        for g, v in zip(gradients, variables, strict=True)
-    ]
-    present = [i for i, g in enumerate(clipped) if g is not None]
-    if not present:
-        return clipped, None
-    axes = axes or [None] * len(gradients)
-    # The shapes of weights, as a gradient's may not be known while tracing.
-    shapes = {i: tuple(variables[i].shape) for i in present}
-    layouts = {i: _layout(shapes[i], axes[i]) for i in present}
-
-    def laid_out(x, i):
-        x, shape = ops.convert_to_tensor(x), layouts[i][0]
-        return x if shape == shapes[i] else ops.reshape(x, shape)
-
-    laid = {i: laid_out(clipped[i], i) for i in present}
-    weights = {i: laid_out(variables[i], i) for i in present}
-    norm, weight = (_norms(each, layouts) for each in (laid, weights))
-    limit = clipping * ops.maximum(weight, epsilon)
-    clips = norm > limit
-    factor = ops.where(clips, limit / ops.maximum(norm, 1e-6), 1.0)
-    counts = {i: math.prod(_unit_shape(*layouts[i])) for i in present}
-    ends = list(itertools.accumulate(counts.values()))
-    parts = ops.split(factor, ends)[:-1]
-    for i, part in zip(present, parts, strict=True):
-        if _is_sparse(gradients[i]):
-            unit = axes_of_shape(shapes[i]) if axes[i] is None else axes[i]
-            part = ops.reshape(part, _unit_shape(shapes[i], unit))
-            clipped[i] = _scaled_rows(gradients[i], part)
-            continue
-        if not _has_units_last(*layouts[i]):
-            part = ops.reshape(part, _unit_shape(*layouts[i]))
-        new = laid[i] * ops.cast(part, clipped[i].dtype)
-        same = layouts[i][0] == shapes[i]
-        clipped[i] = new if same else ops.reshape(new, shapes[i])
-    return clipped, ClipStatistics(
-        clips, norm, weight, weight > epsilon, counts
-    )
-
-
-def _dense(gradient, variable):
-    """Sums the rows of an embedding's gradient, one for each use of it.
-
-    Keras's operations would square each by itself.
-    """
-    if _is_sparse(gradient):
-        return ops.reshape(gradient, tuple(variable.shape))
-    return ops.convert_to_tensor(gradient)
-
-
-def _is_sparse(gradient):
-    return hasattr(gradient, "dense_shape")  # of tf.IndexedSlices
-
-
-def _scaled_rows(gradient, factor):
-    """Returns a sparse gradient times a factor for each row, or for all."""
-    if factor.shape[0] > 1:
-        factor = ops.take(factor, gradient.indices, axis=0)
-    values = gradient.values * ops.cast(factor, gradient.values.dtype)
-    return type(gradient)(values, gradient.indices, gradient.dense_shape)
+from keras_nfnets.training.unit_layout import UnitLayout, axes_of_shape
 
 
 def unitwise_norm(x, axes=None):
@@ -110,56 +47,139 @@ def unitwise_norm(x, axes=None):
     return ops.sqrt(square_sum(x, axes))
 
 
-def is_vector(shape):
-    """Whether a shape squeezes to a vector or a scalar."""
-    return sum(size > 1 for size in shape) <= 1
+def unitwise_clip(gradient_norms, weight_norms, clipping, epsilon):
+    """Returns what AGC multiplies the gradient of each unit by.
+
+    Args:
+        gradient_norms: Tensor, a norm for each unit.
+        weight_norms: Tensor of the same shape.
+        clipping: Float, largest allowed ratio of the two.
+        epsilon: Float, floor under `weight_norms`.
+
+    Returns:
+        Two tensors of that shape: the factors, 1 where a unit is not clipped,
+        and booleans that are true where one is.
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Equation 3
+    """
+    limits = clipping * ops.maximum(weight_norms, epsilon)
+    clipped = gradient_norms > limits
+    # The floor is that of the papers' code. It matters only where
+    # `clipping * epsilon` is below it.
+    factors = limits / ops.maximum(gradient_norms, 1e-6)
+    return ops.where(clipped, factors, 1.0), clipped
 
 
-def axes_of_shape(shape):
-    """Returns the axes that make one unit by the papers' rule for the rank."""
-    rank = len(shape)
-    if is_vector(shape):
-        return tuple(range(rank))
-    if rank in (2, 3):
-        return (0,)
-    if rank == 4:
-        return (0, 1, 2)
-    raise ValueError(
-        "AGC knows the unit of ranks 0 to 4; name the axes or exclude the "
-        f"variable. Received: shape={tuple(shape)}"
+def clip_units(gradients, variables, clipping, epsilon, axes=None):
+    """Clips the gradients of a step, each unit by the norm of its weights.
+
+    Args:
+        gradients: List of tensors, or `None` where there is no gradient.
+        variables: List of variables or tensors, one per gradient.
+        clipping: Float, as in `AGC`.
+        epsilon: Float, as in `AGC`.
+        axes: List with the axes of each variable that make one unit. Defaults
+            to `None`, the papers' rule for each.
+
+    Returns:
+        A list of gradients with the same dtypes, and `ClipStatistics`, or
+        `None` without any gradient.
+    """
+    axes = axes or [None] * len(gradients)
+    present = [i for i, g in enumerate(gradients) if g is not None]
+    if not present:
+        return list(gradients), None
+    # Of weights, as a gradient's shape may not be known while tracing.
+    layouts = {i: UnitLayout.of(variables[i], axes[i]) for i in present}
+    arranged = {
+        i: layout.arrange(_dense(gradients[i], layout.shape))
+        for i, layout in layouts.items()
+    }
+    weights = {i: layouts[i].arrange(variables[i]) for i in present}
+    gradient_norms = _norms_of_all(arranged, layouts)
+    weight_norms = _norms_of_all(weights, layouts)
+    factors, clipped = unitwise_clip(
+        gradient_norms, weight_norms, clipping, epsilon
+    )
+    result = list(gradients)
+    for i, own in _split(factors, layouts).items():
+        if _is_sparse(gradients[i]):
+            result[i] = layouts[i].scale_rows(gradients[i], own)
+        else:
+            result[i] = layouts[i].scale(arranged[i], own)
+    return result, ClipStatistics(
+        clipped,
+        gradient_norms,
+        weight_norms,
+        weight_norms > epsilon,
+        {i: layout.count for i, layout in layouts.items()},
     )
 
 
 def square_sum(x, axes=None):
-    """Returns the sum of squares over axes, or over all; in float32 at least.
+    """Returns the sum of squares, in float32 at least.
 
-    Axes that are summed over stay, of size one, but not where all are.
+    Args:
+        x: Tensor or variable.
+        axes: Tuple of integers, the axes to sum over, which stay as axes of
+            size one. Defaults to `None`: all are summed over, to a scalar.
     """
-    if keras.backend.standardize_dtype(x.dtype) != "float64":
-        x = ops.cast(x, "float32")
+    x = _at_least_float32(x)
     return ops.sum(ops.square(x), axis=axes, keepdims=axes is not None)
 
 
-def _norms(arrays, layouts):
-    """Returns one vector with the norms of all units.
+def _at_least_float32(x):
+    if keras.backend.standardize_dtype(x.dtype) == "float64":
+        return x
+    return ops.cast(x, "float32")
 
-    Without a reshape where the units stand last: TensorFlow takes long for a
-    graph of many small operations.
+
+def _is_sparse(gradient):
+    return hasattr(gradient, "dense_shape")  # of tf.IndexedSlices
+
+
+def _dense(gradient, shape):
+    """Sums the rows of an embedding's gradient, one for each use of it.
+
+    Keras's operations would square each by itself.
     """
-    euclidean = _fused_norm() if on_tensorflow_cpu() else _norm
+    if _is_sparse(gradient):
+        return ops.reshape(gradient, shape)
+    return gradient
+
+
+def _norms_of_all(arranged, layouts):
+    """Concatenates the norms of all units of all variables.
+
+    Args:
+        arranged: Dictionary of the tensors of `UnitLayout.arrange`.
+        layouts: Dictionary of `UnitLayout`s by the same keys.
+
+    Returns:
+        A vector, in the order of the keys.
+    """
+    norm = _fused_norm() if on_tensorflow_cpu() else _norm
     vectors = []
-    for i, array in arrays.items():
-        shape, axes = layouts[i]
-        if keras.backend.standardize_dtype(array.dtype) != "float64":
-            array = ops.cast(array, "float32")
-        norm = euclidean(array, axes, len(axes) == len(shape))
-        flat = _has_units_last(shape, axes)
-        vectors.append(norm if flat else ops.reshape(norm, (-1,)))
+    for i, tensor in arranged.items():
+        shape, axes = layouts[i].arranged
+        one_unit = len(axes) == len(shape)
+        norms = norm(_at_least_float32(tensor), axes, one_unit)
+        # One operation less in TensorFlow's graph for most variables.
+        flat = layouts[i].broadcasts
+        vectors.append(norms if flat else ops.reshape(norms, (-1,)))
     return ops.concatenate(vectors)
 
 
-def _norm(array, axes, keepdims):
-    return ops.sqrt(ops.sum(ops.square(array), axis=axes, keepdims=keepdims))
+def _split(vector, layouts):
+    """Undoes the concatenation of what all units of all variables have."""
+    counts = [layout.count for layout in layouts.values()]
+    parts = ops.split(vector, list(itertools.accumulate(counts)))[:-1]
+    return dict(zip(layouts, parts, strict=True))
+
+
+def _norm(tensor, axes, keepdims):
+    return ops.sqrt(ops.sum(ops.square(tensor), axis=axes, keepdims=keepdims))
 
 
 def _fused_norm():
@@ -171,34 +191,9 @@ def _fused_norm():
 
     constant = functools.cache(functools.partial(tf.constant, dtype="int32"))
 
-    def norm(array, axes, keepdims):
+    def norm(tensor, axes, keepdims):
         return tf.raw_ops.EuclideanNorm(
-            input=array, axis=constant(axes), keep_dims=keepdims
+            input=tensor, axis=constant(axes), keep_dims=keepdims
         )
 
     return norm
-
-
-def _has_units_last(shape, axes):
-    """Whether a vector of what is per unit broadcasts against the array."""
-    return axes == tuple(range(max(len(shape) - 1, 1))) and len(shape) > 0
-
-
-def _unit_shape(shape, axes):
-    return tuple(1 if i in axes else size for i, size in enumerate(shape))
-
-
-def _layout(shape, axes):
-    """Returns the shape in which to clip a kernel, and the unit's axes there.
-
-    A matrix, with the inputs of a unit in one column, where that moves
-    nothing. For a TPU, XLA would otherwise copy the kernels of grouped
-    convolutions into another layout. TensorFlow's own kernels need none, and
-    one reshape less in the graph of each.
-    """
-    axes = axes_of_shape(shape) if axes is None else tuple(axes)
-    if not len(shape) > 2 or axes != tuple(range(len(shape) - 1)):
-        return shape, axes
-    if on_tensorflow_cpu():
-        return shape, axes
-    return (math.prod(shape[:-1]), shape[-1]), (0,)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import BACKEND, assert_gradients, assert_outputs
 
-from keras_nfnets.layers import standardization, tensorflow_cpu
+from keras_nfnets.layers import convolution, tensorflow_cpu
 
 EPSILON = 1e-4
 only_tensorflow = pytest.mark.skipif(
@@ -37,7 +37,7 @@ def by_numpy(kernel, factor, rule):
 
 def formula(rule):
     return functools.partial(
-        standardization._standardize, epsilon=EPSILON, epsilon_rule=rule
+        convolution._formula, epsilon=EPSILON, epsilon_rule=rule
     )
 
 
@@ -68,7 +68,7 @@ def all_of(way, kernel, factor, upstream, rule):
 
 
 @only_tensorflow
-@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+@pytest.mark.parametrize("rule", convolution.EPSILON_RULES)
 @pytest.mark.parametrize("compiled", [False, True])
 def test_batch_norm_s_kernels_do_the_same(rule, compiled):
     import tensorflow as tf
@@ -88,7 +88,7 @@ def test_batch_norm_s_kernels_do_the_same(rule, compiled):
 
 
 @only_tensorflow
-@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+@pytest.mark.parametrize("rule", convolution.EPSILON_RULES)
 def test_unit_of_one_weight_is_zero(rule):
     kernel = np.full((1, 7), 0.3, "float32")
     factor, upstream = np.ones(7, "float32"), np.ones((1, 7), "float32")
@@ -100,11 +100,11 @@ def test_unit_of_one_weight_is_zero(rule):
     assert not np.any(d_factor)
 
 
-@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+@pytest.mark.parametrize("rule", convolution.EPSILON_RULES)
 def test_definition(rule):
     kernel = kernel_with_small_units()
     factor = np.linspace(0.5, 1.5, 7, dtype="float32")
-    result = standardization.standardize(
+    result = convolution.standardize(
         keras.ops.reshape(kernel, (3, 3, 4, 7)),
         keras.ops.convert_to_tensor(factor),
         (0, 1, 2),
@@ -119,14 +119,14 @@ def test_definition(rule):
 
 
 @only_tensorflow
-@pytest.mark.parametrize("rule", standardization.EPSILON_RULES)
+@pytest.mark.parametrize("rule", convolution.EPSILON_RULES)
 def test_forward_graph_reads_nothing_that_only_tensorflow_fills(rule):
     """Other runtimes leave what a kernel saves for its gradient at zero."""
     import tensorflow as tf
 
     @tf.function
     def forward(kernel, factor):
-        return standardization.standardize(kernel, factor, (0,), EPSILON, rule)
+        return convolution.standardize(kernel, factor, (0,), EPSILON, rule)
 
     graph = forward.get_concrete_function(
         tf.TensorSpec((36, 7)), tf.TensorSpec((7,))
@@ -161,5 +161,5 @@ def test_batch_norm_s_kernels_are_for_float32(
         lambda *arguments: asked.append(1) or fast(*arguments),
     )
     kernel = keras.ops.ones((4, 4), dtype)
-    standardization.standardize(kernel, 1.0, axes, EPSILON, "floor")
+    convolution.standardize(kernel, 1.0, axes, EPSILON, "floor")
     assert bool(asked) == expected

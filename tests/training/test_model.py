@@ -21,7 +21,7 @@ from helpers import (
 )
 
 import keras_nfnets
-from keras_nfnets.training import unitwise
+from keras_nfnets.training import unit_layout
 from keras_nfnets.training.optimizers import SGD, WarmupCosine
 from keras_nfnets.weights.names import assign, haiku_targets
 
@@ -175,7 +175,7 @@ def test_any_keras_optimizer_gets_clipped_gradients(optimizer):
     model.fit(x, y, batch_size=8, verbose=0)
     assert len(seen) == 1
     for i in (0, 1, 3):  # not the top's kernel
-        axes = unitwise.axes_of_shape(before[i].shape)
+        axes = unit_layout.axes_of_shape(before[i].shape)
         norm = np.sqrt((seen[0][i] ** 2).sum(axes))
         limit = np.sqrt((before[i] ** 2).sum(axes))
         assert (norm <= 1.01 * CLIPPING * np.maximum(limit, 1e-3)).all()

@@ -14,7 +14,7 @@ from keras import ops
 from keras_nfnets import layers
 from keras_nfnets.export.folding.native import tanh_gelu
 from keras_nfnets.export.folding.scaled import Scaled, array
-from keras_nfnets.layers.activations import GAMMA, get
+from keras_nfnets.layers.activations import ACTIVATIONS, GAMMA, get
 
 CONVOLUTIONS = {
     layers.WSConv1D: keras.layers.Conv1D,
@@ -79,9 +79,7 @@ def _stock_activation(make, x, name):
         return _gelu(make, x)
     if name == "leaky_relu":
         return make(keras.layers.LeakyReLU, x, negative_slope=0.01)
-    # Keras's "gelu" is the form with the error function.
-    name = {"gelu_erf": "gelu", "soft_sign": "softsign"}.get(name, name)
-    return make(keras.layers.Activation, x, name)
+    return make(keras.layers.Activation, x, ACTIVATIONS[name].keras_name)
 
 
 def _gelu(make, x):
