@@ -65,6 +65,11 @@ class Nonlinearity(NamedTuple):
             f. Folding writes it in place of ours, and surgery recognizes it.
             Defaults to `None`: folding has a rule of its own, in
             `export/folding/single.py`.
+
+    Example:
+
+    >>> keras_nfnets.activations.ACTIVATIONS["relu"].keras_name
+    'relu'
     """
 
     gamma: float
