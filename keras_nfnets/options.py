@@ -129,7 +129,7 @@ OPTIONS = {
     "seed": Option(int, "seed of everything random", "seed", 0),
     "max_pixels": Option(
         int,
-        "most pixels of an image file that is decoded",
+        "limit on the pixels of an image file",
         "max_pixels",
         MAX_PIXELS,
     ),

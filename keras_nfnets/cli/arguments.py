@@ -47,7 +47,9 @@ def add_variant(sub):
     Args:
         sub: The parser of a command.
     """
-    sub.add_argument("--variant", help="such as nfnet_f0, in place of RUN")
+    sub.add_argument(
+        "--variant", help="network such as nfnet_f0, in place of RUN"
+    )
     sub.add_argument(
         "--weights",
         metavar="FILE",
@@ -65,7 +67,7 @@ def add_runtime(sub):
     sub.add_argument(
         "--runtime",
         choices=RUNTIMES,
-        help="what runs it (default: Keras for RUN, else by the file)",
+        help="runtime of the model (default: Keras for RUN, else by the file)",
     )
 
 

@@ -29,7 +29,7 @@ def add_export(commands):
         "--format",
         choices=EXPORTS,
         default="saved_model",
-        help="(saved_model)",
+        help="kind of file (saved_model)",
     )
     sub.add_argument(
         "--precision",
@@ -54,7 +54,7 @@ def add_export(commands):
     sub.add_argument(
         "--out",
         metavar="PATH",
-        help="what to write (default: in RUN; VARIANT with its suffix)",
+        help="path to write (default: in RUN, or VARIANT and a suffix)",
     )
     sub.add_argument(
         "--overwrite", action="store_true", help="replace what is at PATH"
@@ -157,7 +157,7 @@ def add_demo(commands):
         help="folder that train wrote, or what export wrote",
     )
     add_variant(sub)
-    sub.add_argument("--size", type=int, help="as for predict")
+    sub.add_argument("--size", type=int, help="side of the crop in pixels")
     add_runtime(sub)
     sub.add_argument(
         "--save", metavar="FILE", help="film to write: .mp4 or .avi"
@@ -165,7 +165,7 @@ def add_demo(commands):
     sub.add_argument(
         "--overwrite", action="store_true", help="replace the film at FILE"
     )
-    sub.add_argument("--no-window", action="store_true", help="show nothing")
+    sub.add_argument("--no-window", action="store_true", help="open no window")
     sub.add_argument(
         "--max-frames", type=int, help="end after this number of frames"
     )

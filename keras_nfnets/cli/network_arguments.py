@@ -33,7 +33,9 @@ def add_summary(commands):
         "count parameters and multiply-adds of a network's parts",
         f"{TABLES}:summary",
     )
-    sub.add_argument("variant", metavar="VARIANT", help="such as nfnet_f0")
+    sub.add_argument(
+        "variant", metavar="VARIANT", help="network such as nfnet_f0"
+    )
     sub.add_argument(
         "--size", type=int, help="side in pixels (default: its test size)"
     )
