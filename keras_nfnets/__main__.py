@@ -1,4 +1,4 @@
-"""`python -m keras_nfnets`, the same as `keras-nfnets`."""
+"""Runs the command line by `python -m keras_nfnets`, as `keras-nfnets` does."""
 
 import sys
 

@@ -1,4 +1,10 @@
-"""Writes a file or a folder whole, or not at all."""
+"""Writes a file or a folder whole, or not at all.
+
+Everything is written under a temporary name beside its path, `.partial-` and
+the name, and moved to the path at the end. An error or a full disk leaves what
+was at the path. `replacing` is for one file or folder, and `placing` for
+several that belong together.
+"""
 
 import contextlib
 import errno
@@ -20,6 +26,10 @@ def replacing(path: FilePath) -> Iterator[Path]:
     Args:
         path: String or path of a file or a folder.
 
+    Yields:
+        A `Path` with the same suffix and in the same folder, at which nothing
+        is.
+
     Raises:
         IsADirectoryError: If a file would replace a folder.
 
@@ -29,7 +39,7 @@ def replacing(path: FilePath) -> Iterator[Path]:
     ...     model.save(temporary)
     """
     path = Path(path)
-    # The same suffix, since Keras goes by it.
+    # Keras chooses the format of a file by its suffix, so it stays.
     temporary = path.with_name(f".partial-{path.name}")
     _remove(temporary)
     try:
@@ -38,8 +48,8 @@ def replacing(path: FilePath) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(temporary, path)
     except OSError as error:
-        # A full disk says no name, and the temporary one means nothing to who
-        # reads it.
+        # The error of a full disk has no name, or the temporary one, which the
+        # user does not know.
         if error.errno == errno.ENOSPC:
             error.filename = str(path)
         raise
@@ -49,15 +59,21 @@ def replacing(path: FilePath) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def placing(path: FilePath) -> Iterator[Path]:
-    """Gives a path in a temporary folder, from where all moves on success.
+    """Gives a path in a temporary folder, whose content moves on success.
 
-    That is for what is of several files, which know each other by name: what
-    stands beside the path in the temporary folder comes to stand beside
-    `path`, and takes the place of what is there. Nothing is left of what was
-    not finished.
+    It is for formats of several files that refer to each other by name. All
+    that stands beside the path in the temporary folder moves beside `path` and
+    replaces what is there. Nothing is left of what was not finished.
 
     Args:
         path: String or path of a file or a folder.
+
+    Yields:
+        A `Path` with the same name, at which nothing is.
+
+    Raises:
+        OSError: If something cannot be written or moved. The error of a full
+            disk names `path`.
 
     Example:
 
@@ -70,7 +86,7 @@ def placing(path: FilePath) -> Iterator[Path]:
     try:
         folder.mkdir()
         yield folder / path.name
-        # The path itself last: where it is, all is.
+        # The path itself moves last: where it is, everything is.
         for made in sorted(folder.iterdir(), key=lambda p: p.name == path.name):
             target = path.with_name(made.name)
             if target.is_dir():
@@ -87,6 +103,7 @@ def placing(path: FilePath) -> Iterator[Path]:
 
 
 def _remove(path):
+    """Removes a file or a folder, if there is one."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -94,11 +111,11 @@ def _remove(path):
 
 
 def check_is_file(path: FilePath, argument: str) -> None:
-    """Raises unless there is a file at the path, not a folder or a pipe.
+    """Raises an error unless a file is at the path, not a folder or a pipe.
 
     Args:
         path: String or path.
-        argument: String, what the user calls it.
+        argument: String, the name of the user's argument.
 
     Raises:
         FileNotFoundError: If there is nothing at the path.

@@ -1,4 +1,10 @@
-"""Reads a functional model as a graph of operations."""
+"""Reads a functional model as a graph of operations.
+
+A functional model knows its operations and the tensors between them.
+`is_functional` tells whether a model does, and `residual_sums` finds its
+residual blocks, also in models of other libraries. Surgery, folding and export
+use them.
+"""
 
 import dataclasses
 
@@ -7,10 +13,14 @@ from keras import tree
 
 
 def is_functional(model):
-    """Whether a model is known by its graph: functional, or sequential.
+    """Returns whether a model is known by its graph: functional, or sequential.
 
     Args:
         model: A Keras model or layer.
+
+    Returns:
+        A boolean. It is `False` for a subclass with a `call` of its own, and
+        for a sequential model that is not built.
 
     Example:
 
@@ -25,15 +35,22 @@ def is_functional(model):
 
 
 def is_stock(thing):
-    """Whether a class or function is Keras's own."""
+    """Returns whether a class or function is Keras's own.
+
+    Args:
+        thing: Class or function.
+    """
     return thing.__module__.partition(".")[0] == "keras"
 
 
 def check_functional(model):
-    """Raises a ValueError unless a model is known by its graph.
+    """Raises an error unless a model is known by its graph.
 
     Args:
         model: A Keras model.
+
+    Raises:
+        ValueError: If `is_functional` is false for it.
     """
     if is_functional(model):
         return
@@ -52,27 +69,40 @@ def check_functional(model):
 
 
 def inputs_of(operation):
-    """Returns the list of tensors that an operation was first called with."""
+    """Returns the list of tensors that an operation was first called with.
+
+    Args:
+        operation: A `keras.Operation` of a functional model.
+    """
     return tree.flatten(operation.input)
 
 
 def is_sum(operation):
-    """Whether an operation is `keras.layers.Add`, or `+` of two tensors."""
+    """Returns whether an operation is `keras.layers.Add`, or `+` of tensors.
+
+    Args:
+        operation: A `keras.Operation` of a functional model.
+
+    Returns:
+        A boolean. It is `False` for the sum of a tensor and a number.
+    """
     if isinstance(operation, keras.layers.Layer):
         return isinstance(operation, keras.layers.Add)
-    # The class of the operation has no public name.
+    # The class of `+` has no public name.
     return type(operation).__name__ == "Add" and len(inputs_of(operation)) > 1
 
 
 @dataclasses.dataclass(frozen=True)
 class ResidualSum:
-    """A sum of one shortcut and at least one residual branch.
+    """Describes a sum of one shortcut and at least one residual branch.
 
     Args:
         operation: The `keras.Operation` that adds.
-        start: Tensor, what shortcut and branches are computed from.
-        shortcut: Integer, which input of the sum is the shortcut.
-        branches: List of tensors, the others.
+        start: Symbolic tensor, from which the shortcut and the branches are
+            computed.
+        shortcut: Integer, the position of the shortcut among the inputs of the
+            sum.
+        branches: List of symbolic tensors, the other inputs.
     """
 
     operation: keras.Operation
@@ -112,7 +142,15 @@ def residual_sums(model):
 
 
 def _distances(operation, above):
-    """Returns the most layers with weights back to each earlier tensor."""
+    """Returns the largest distance back to each earlier tensor.
+
+    A distance counts the layers with weights between the operation's outputs
+    and that tensor.
+
+    Args:
+        operation: A `keras.Operation`.
+        above: Dictionary from the `id` of a tensor to such distances.
+    """
     own = bool(getattr(operation, "weights", None))
     longest = {}
     for tensor in inputs_of(operation):
@@ -122,10 +160,10 @@ def _distances(operation, above):
 
 
 def _residual_sum(operation, tensors, above):
-    """Returns a list of the one `ResidualSum`, or of none."""
+    """Returns a list with the `ResidualSum` of a sum, or an empty list."""
     inputs = inputs_of(operation)
     rows = [above.get(id(tensor), {}) for tensor in inputs]
-    # Tensors are in the order of their computation: the last one is nearest.
+    # `tensors` is in the order of computation: the last common one is nearest.
     common = [key for key in tensors if all(key in row for row in rows)]
     if not common:
         return []

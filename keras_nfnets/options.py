@@ -1,4 +1,9 @@
-"""Lists the settings of a run that the command line takes, as data."""
+"""Lists the settings of a run that the command line takes, as data.
+
+`OPTIONS` has a row for each option of `keras-nfnets train`, and `runs.settings`
+reads its values. The other tables have the names of precisions, export formats,
+runtimes and recipes. Nothing here imports Keras.
+"""
 
 import dataclasses
 from collections import ChainMap
@@ -8,14 +13,15 @@ from typing import Any
 from keras_nfnets.checks import MAX_PIXELS, near_matches, unknown_name
 from keras_nfnets.variants.table import VARIANTS
 
-# What `--precision` can name: how Keras calls it. Weights, standardization,
-# AGC's norms, the classifier's softmax and the loss are float32 in all.
+# The dtype policy of Keras for each value of `--precision`. With any of them,
+# weights, standardization, AGC's norms, the classifier's softmax and the loss
+# are float32.
 PRECISIONS = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
-# What `keras-nfnets export` writes: how it is called in a run's folder.
+# The name in a run's folder for each format of `keras-nfnets export`.
 EXPORTS = {
     "saved_model": "saved_model",
     "keras": "folded.keras",
@@ -23,7 +29,7 @@ EXPORTS = {
     "openvino": "model.xml",
     "litert": "model.tflite",
 }
-# What runs a classifier: which of these it takes.
+# The format that each runtime of a classifier takes.
 RUNTIMES = {
     "keras": "keras",
     "tensorflow": "saved_model",
@@ -31,24 +37,31 @@ RUNTIMES = {
     "openvino": "openvino",
     "litert": "litert",
 }
-# In which of these is written; not every format knows all.
+# The precisions of exported files. Not every format has all.
 EXPORT_PRECISIONS = ("float32", "float16", "int8")
-# Recipes have their network's name, but for these.
+# These recipes do not have the name of a network.
 OTHER_RECIPES: dict[str, Any] = {"nfnet_f5_repeated": None}
 RECIPE_NAMES = ChainMap(OTHER_RECIPES, VARIANTS)
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A setting of a run that the command line takes.
+    """Describes a setting of a run that the command line takes.
 
     Args:
         type: Type of its value.
-        help: String.
-        field: String, the field of `Settings`, or of its recipe after a dot.
-        default: What it is where it is not given, or `None` where something
-            else decides. Defaults to `None`.
-        names: Names that it may have, or `None`. Defaults to `None`.
+        help: String, its help.
+        field: String, the field of `Settings`, or `"recipe."` and the field of
+            its recipe.
+        default: The value that an absent option has. Defaults to `None`: the
+            recipe or the variant decides.
+        names: Collection of the names that the value may have. Defaults to
+            `None`, any value.
+
+    Example:
+
+    >>> OPTIONS["epochs"].field
+    'recipe.epochs'
     """
 
     type: type
@@ -58,7 +71,11 @@ class Option:
     names: Collection[str] | None = None
 
     def read(self, settings):
-        """Returns the value that settings have."""
+        """Returns the value of this option in a run's settings.
+
+        Args:
+            settings: `keras_nfnets.runs.Settings`.
+        """
         value = settings
         for name in self.field.split("."):
             value = getattr(value, name)
@@ -68,13 +85,16 @@ class Option:
 OPTIONS = {
     "recipe": Option(
         str,
-        "whose training settings",
+        "network whose training settings are taken",
         "recipe_name",
         "nfnet_pico",
         RECIPE_NAMES,
     ),
     "variant": Option(
-        str, "the network (the recipe's)", "variant", names=VARIANTS
+        str,
+        "network to train (default: the recipe's)",
+        "variant",
+        names=VARIANTS,
     ),
     "data": Option(
         str,
@@ -87,27 +107,29 @@ OPTIONS = {
         "images per step on all devices; the learning rate follows",
         "recipe.batch_size",
     ),
-    "epochs": Option(int, "length of the run", "recipe.epochs"),
+    "epochs": Option(int, "number of epochs", "recipe.epochs"),
     "image_size": Option(
         int,
         "side of a training image in pixels; the test size follows",
         "recipe.train_size",
     ),
     "learning_rate": Option(
-        float, "at the end of the warm-up", "recipe.learning_rate"
+        float, "learning rate after the warm-up", "recipe.learning_rate"
     ),
-    "clipping": Option(float, "lambda of AGC", "recipe.clipping"),
+    "clipping": Option(
+        float, "threshold of AGC (the papers' lambda)", "recipe.clipping"
+    ),
     "precision": Option(
         str,
-        "of the layers: " + ", ".join(PRECISIONS),
+        "precision of the layers: " + ", ".join(PRECISIONS),
         "precision",
         "float32",
         PRECISIONS,
     ),
-    "seed": Option(int, "of all that is random", "seed", 0),
+    "seed": Option(int, "seed of everything random", "seed", 0),
     "max_pixels": Option(
         int,
-        "files of images with more pixels are not decoded",
+        "limit on the pixels of an image file",
         "max_pixels",
         MAX_PIXELS,
     ),
@@ -115,11 +137,18 @@ OPTIONS = {
 
 
 def check_names(options):
-    """Raises a ValueError if an option is a name that is not known.
+    """Raises an error if the value of an option is a name that is not known.
 
     Args:
-        options: Dictionary of values, by name in `OPTIONS`. Others are passed
-            over.
+        options: Dictionary of values, by name in `OPTIONS`. Other names are not
+            checked.
+
+    Raises:
+        ValueError: If a name is not known. The message has near matches.
+
+    Example:
+
+    >>> check_names({"variant": "nfnet_f0", "size": 256})
     """
     for name, value in options.items():
         names = OPTIONS[name].names if name in OPTIONS else None

@@ -1,6 +1,7 @@
 """Replaces methods of single objects for as long as a block runs.
 
-It is the one way in which this package changes what Keras calls.
+This is the only way in which this package changes what Keras calls. The class
+stays as it is, so other models do not notice.
 """
 
 import contextlib
@@ -12,11 +13,11 @@ import keras
 
 @contextlib.contextmanager
 def overridden(*methods: tuple[Any, str, Callable[..., Any]]) -> Iterator[None]:
-    """While open, objects have other methods than their classes.
+    """Replaces methods of objects while it is open.
 
     Args:
-        *methods: Tuples of an object, the name of its method, and the method
-            that stands in for it.
+        *methods: Tuples of an object, the name of its method, and the function
+            that replaces it. The function is called without the object.
 
     Raises:
         RuntimeError: If an object has no method of that name.
@@ -28,7 +29,7 @@ def overridden(*methods: tuple[Any, str, Callable[..., Any]]) -> Iterator[None]:
     """
     for owner, name, _ in methods:
         if not hasattr(owner, name):
-            # Better than going on without what was asked for.
+            # Without the error, what was asked for would not happen.
             raise RuntimeError(
                 f"Keras {keras.__version__} has no {name} in "
                 f"{type(owner).__name__}, which keras_nfnets would replace."

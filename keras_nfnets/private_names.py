@@ -1,29 +1,39 @@
-"""Lists the names of other packages that are not public, and looks them up.
+"""Lists the private names of other packages that this package uses.
 
-A release of Keras may drop such a name without notice. `check` then says so
-when this package is imported, rather than a training step later.
+A release of Keras may drop such a name without notice. `check` then raises one
+error when this package is imported, rather than a training step later. It looks
+at the names of Keras for the backend in use; the tests look at those of
+TensorFlow as well.
+
+Code that uses another private name needs a row in `PRIVATE_NAMES`:
+`tests/test_private_names.py` finds names without a row and rows without a use.
 """
 
 import dataclasses
 import inspect
 import operator
 
-# The oldest that pyproject.toml allows, Colab's, and the newest.
+# The oldest Keras that pyproject.toml allows, that of Colab, and the newest.
 TESTED = ("3.10.0", "3.13.2", "3.15.1")
 
 
 @dataclasses.dataclass(frozen=True)
 class PrivateName:
-    """A name that another package does not export, and what it is used for.
+    """Describes a name that another package does not export.
 
     Args:
-        path: String, the name with what it stands in: a module or a class.
+        path: String, the name with the module or class that has it.
         modules: Tuple of strings, the modules of this package that use it.
         why: String, what it is used for.
         made_in: String, the method that gives it to an object where the class
             has no such attribute. Defaults to `""`.
-        backend: String, the only backend on which it is used. Defaults to
-            `""`, all of them.
+        backend: String, the only backend on which it is used. Defaults to `""`,
+            all of them.
+
+    Example:
+
+    >>> PrivateName("keras.Model._compute_loss", ("a.b",), "why").name
+    '_compute_loss'
     """
 
     path: str
@@ -34,14 +44,23 @@ class PrivateName:
 
     @property
     def name(self) -> str:
+        """Returns the last part of the path."""
         return self.path.rpartition(".")[2]
 
     @property
     def package(self) -> str:
+        """Returns the first part of the path."""
         return self.path.partition(".")[0]
 
     def is_in(self, package: object) -> bool:
-        """Whether the package, a module, has the name."""
+        """Returns whether a package has the name.
+
+        An attribute that a method makes is found in the names that the code of
+        the method uses.
+
+        Args:
+            package: The module of the package, such as `keras`.
+        """
         _, _, path = (self.made_in or self.path).partition(".")
         try:
             found = operator.attrgetter(path)(package)
@@ -67,19 +86,19 @@ PRIVATE_NAMES = (
     PrivateName(
         "keras.src.backend.common.global_state.get_global_attribute",
         ("training.compiled",),
-        "a model tells whether Keras makes it of an .h5 file, which has no AGC",
+        "a model finds out whether Keras loads it from an .h5 file, which "
+        "stores no AGC",
     ),
     PrivateName(
         "keras.Model._compile_config",
         ("training.model",),
-        "what a model was compiled with is saved as any model can load it",
+        "the arguments of `compile` are saved so that any model can load them",
         made_in="keras.Model.compile",
     ),
     PrivateName(
         "keras.Model._compile_metrics",
         ("training.model",),
-        "`metrics` are built before a step is traced, so that it is traced "
-        "once",
+        "metrics are built before a step is traced; else it is traced twice",
         made_in="keras.Model.compile",
     ),
     PrivateName(
@@ -90,7 +109,7 @@ PRIVATE_NAMES = (
     PrivateName(
         "keras.Model._get_metrics_result_or_logs",
         ("training.model",),
-        "what AGC reports stands in the logs of `fit` beside the metrics",
+        "AGC's report is in the logs of `fit` beside the metrics",
     ),
     PrivateName(
         "keras.Model._symbolic_build",
@@ -106,14 +125,14 @@ PRIVATE_NAMES = (
     PrivateName(
         "keras.Operation._inbound_nodes",
         ("training.unit_axes",),
-        "AGC finds the layers that make the model's outputs",
+        "AGC finds the layers that compute the model's outputs",
         made_in="keras.Operation.__init__",
     ),
     PrivateName(
         "keras.KerasTensor._keras_history",
         ("export.folding.graph", "training.unit_axes"),
-        "AGC finds the layers that make the model's outputs, and folding "
-        "those that are inputs",
+        "AGC finds the layers that compute the model's outputs, and folding "
+        "finds outputs that are inputs",
         made_in="keras.src.ops.node.Node.__init__",
     ),
     PrivateName(
@@ -200,7 +219,9 @@ PRIVATE_NAMES = (
 
 
 def check() -> None:
-    """Raises unless Keras has the private names that its backend needs.
+    """Raises an error unless Keras has the private names that are used.
+
+    Names of other backends than the one in use are not looked up.
 
     Raises:
         RuntimeError: If one is missing; all that are missing are named.

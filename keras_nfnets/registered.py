@@ -1,12 +1,13 @@
-"""Imports what a saved file may name: classes that Keras has to know.
+"""Imports the classes that a saved file may name, so that Keras knows them.
 
-It is all that `import keras_nfnets` brings by itself. The other public names
-come with the first that is asked for (`surface`).
+`import keras_nfnets` imports this module and no more. The other public names
+come with the first one that is asked for (`surface`).
 """
 
 import keras_nfnets.private_names as private_names
 
-# Before the imports that need them: it says in one sentence what is missing.
+# This comes before the imports that need the names: its error says in one
+# sentence what is missing.
 private_names.check()
 
 import keras_nfnets.layers as layers

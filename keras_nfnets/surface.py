@@ -1,4 +1,10 @@
-"""Gathers the public names of the package."""
+"""Gathers the public names of the package.
+
+`keras_nfnets` imports this module when a public name is first asked for, and
+takes over what `__all__` lists. A new public name is imported here, listed in
+`__all__` and in `tests/test_package.py`, and gets its line in
+`docs/PUBLIC_NAMES.md` by `python tools/public_names.py`.
+"""
 
 import keras_nfnets.callbacks as callbacks
 import keras_nfnets.data as data

@@ -1,4 +1,9 @@
-"""Runs the commands of the command line."""
+"""Runs the commands `train`, `data`, `evaluate` and `export`.
+
+Each function has the name of its command and takes what was parsed as keyword
+arguments. It prints what the user asked for and raises what the user did wrong;
+`cli.main` makes an exit status of it.
+"""
 
 import math
 import time
@@ -29,12 +34,35 @@ from keras_nfnets.runs.settings import from_options
 
 private_names.check()
 
-# Up to so many images set the ranges of an int8 file.
+# The most images that set the ranges of an int8 file.
 CALIBRATION_BATCH, CALIBRATION_BATCHES = 8, 32
 
 
 def train(out, overwrite=False, resume=False, **options):
-    """Trains a network, or goes on training it, and fills its run folder."""
+    """Trains a network, or resumes its training, and fills its run folder.
+
+    Args:
+        out: String, path of the run folder.
+        overwrite: Boolean, whether a run that is there is replaced. Defaults to
+            `False`.
+        resume: Boolean, whether a run that is there is continued. Defaults to
+            `False`.
+        **options: Values of `OPTIONS` by name, those that were given. With
+            `resume` they must agree with what the run has stored.
+
+    Returns:
+        `None`, or the exit status after Ctrl-C or SIGTERM. A line then says how
+        to continue.
+
+    Raises:
+        ValueError: If an option has a value that it cannot have, or the run
+            cannot be continued.
+        OSError: If the folder cannot be written, or must not be replaced.
+
+    Example:
+
+    >>> train("runs/digits", variant="nfnet_pico", epochs=3)
+    """
     run = Run(out)
     settings = (
         run.stored_settings(options) if resume else from_options(**options)
@@ -45,7 +73,7 @@ def train(out, overwrite=False, resume=False, **options):
         if runner.train(run, settings, overwrite, resume):
             print_result(run, time.perf_counter() - started)
     except KeyboardInterrupt:
-        print()  # ends the line of the progress bar
+        print()  # It ends the line of the progress bar.
         complain(
             f"interrupted; the best model so far is in {run.model}, and "
             f"{go_on} continues after the last whole epoch"
@@ -58,11 +86,27 @@ def train(out, overwrite=False, resume=False, **options):
 
 
 def data(source, show, recipe, test=False, **options):
-    """Draws what a network will see of some images."""
+    """Draws a grid of a source's images as a network sees them.
+
+    Args:
+        source: String, such as `"digits"` or `"folder:photos"`.
+        show: String, path of the picture to write.
+        recipe: String, the name of a recipe, whose augmentation is drawn.
+        test: Boolean, whether the held-out images are drawn, without
+            augmentation. Defaults to `False`.
+        **options: Values of `OPTIONS` by name, such as `image_size`.
+
+    Raises:
+        ValueError: If a name is not known or the source has no images.
+
+    Example:
+
+    >>> data("digits", "digits.png", "nfnet_f0", image_size=64, seed=1)
+    """
     settings = from_options(recipe=recipe, data=source, **options)
     source = open_source(source, settings.max_pixels)
     count = min(32, source.test_count if test else source.train_count)
-    # Pairs and repeats divide a batch.
+    # A batch must hold whole pairs of images and all repeats of an image.
     divisor = math.lcm(2, settings.recipe.repeats)
     recipe = replace(
         settings.recipe, batch_size=math.ceil(count / divisor) * divisor
@@ -86,7 +130,19 @@ def data(source, show, recipe, test=False, **options):
 
 
 def evaluate(run):
-    """Measures a run's model on the held-out images."""
+    """Prints accuracy and loss of a run's model on the held-out images.
+
+    Args:
+        run: String, path of the run folder.
+
+    Raises:
+        ValueError: If the folder is no run, or the source of its images has
+            changed.
+
+    Example:
+
+    >>> evaluate("runs/digits")
+    """
     run, config, model = _open(run)
     settings = config["settings"]
     source = open_source(settings.data, settings.max_pixels)
@@ -114,14 +170,41 @@ def export(
     overwrite=False,
     max_pixels=None,
 ):
-    """Writes the model of a run, or a variant with weights, as a file."""
-    if (run is None) == (variant is None) or (variant is None) != (
-        weights is None
-    ):
-        raise ValueError(
-            "either RUN or both of --variant and --weights must be given"
-        )
-    network, settings = _to_export(run, variant, weights, size)
+    """Writes the model of a run, or a variant with weights, as a file.
+
+    Either `run` or both `variant` and `weights` are given.
+
+    Args:
+        run: String, path of a run folder. Defaults to `None`.
+        variant: String, a key of `VARIANTS`. Defaults to `None`.
+        weights: String, a file or `"imagenet"`, as for `NFNet`. Defaults to
+            `None`.
+        format: String, a key of `EXPORTS`. Defaults to `"saved_model"`.
+        file_precision: String, `"float32"`, `"float16"` or `"int8"`. Defaults
+            to `"float32"`.
+        size: Integer, side in pixels of the images that the file takes, or
+            `"any"`. Defaults to `None`, the test size.
+        calibrate: String, a source whose held-out images set the ranges of an
+            int8 file. Defaults to `None`.
+        out: String, the path to write. Defaults to `None`: in the run folder,
+            or the variant with the format's suffix.
+        overwrite: Boolean, whether what is at the path is replaced. Defaults to
+            `False`.
+        max_pixels: Integer, the most pixels that an image file may have.
+            Defaults to `None`, the limit of the run.
+
+    Raises:
+        FileExistsError: If there is something at the path, and `overwrite` is
+            false.
+        ImportError: If a package that the format needs is not installed.
+        ValueError: If the arguments do not go together.
+
+    Example:
+
+    >>> export("runs/digits", format="onnx", file_precision="float16")
+    """
+    _check_model(run, variant, weights)
+    network, settings = _network(run, variant, weights, size)
     size = network.description.crop.size if size is None else size
     if out is None and variant is None:
         out = Run(run).path / EXPORTS[format]
@@ -132,14 +215,40 @@ def export(
     description = network.description
     if max_pixels is not None:
         description = replace(description, max_pixels=max_pixels)
-    arguments = format, file_precision, size, batches, overwrite
-    pixels = network.mean, network.std, description
-    write(network.model, path, *arguments, *pixels)
+    write(
+        network.model,
+        path,
+        format,
+        file_precision,
+        size,
+        batches,
+        overwrite,
+        network.mean,
+        network.std,
+        description,
+    )
     print(f"wrote {printable(path)}")
 
 
-def _to_export(run, variant, weights, size):
-    """Returns a `Network` with the crop of a size, and settings."""
+def _check_model(run, variant, weights):
+    """Raises a ValueError unless one model is given: a run, or a variant."""
+    if (run is None) == (variant is None) or (variant is None) != (
+        weights is None
+    ):
+        raise ValueError(
+            "either RUN or both of --variant and --weights must be given. "
+            f"Received: RUN={run!r}, --variant={variant!r}, "
+            f"--weights={weights!r}"
+        )
+
+
+def _network(run, variant, weights, size):
+    """Returns a `Network` whose crop has a size, and the settings to read data.
+
+    Returns:
+        A tuple of the `Network` and the `Settings`: those of the run, or those
+        of the recipe with the variant's name.
+    """
     side = None if size == "any" else size
     if variant is not None:
         network = networks.of_variant(variant, weights, side)
@@ -152,7 +261,11 @@ def _to_export(run, variant, weights, size):
 
 
 def _calibration(name, settings, size, max_pixels):
-    """Returns batches of pixels of a source's held-out images."""
+    """Returns batches of pixels of a source's held-out images.
+
+    They have the values in [0, 255] that an exported file takes, so the
+    normalization of the source is undone.
+    """
     source = open_source(name, max_pixels or settings.max_pixels)
     recipe = replace(settings.recipe, batch_size=CALIBRATION_BATCH)
     if size != "any":
@@ -164,5 +277,6 @@ def _calibration(name, settings, size, max_pixels):
 
 
 def _open(path):
+    """Returns a run, its configuration and its model."""
     run = Run(path)
     return run, *run.load()

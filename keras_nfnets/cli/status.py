@@ -1,6 +1,10 @@
-"""Names the exit statuses of the command line."""
+"""Names the exit statuses of the command line.
 
-# Exit statuses: 1 if some image could not be read, 2 for a request that cannot
-# be met, 75 if it pays to try again (after SIGTERM; sysexits.h calls it
-# EX_TEMPFAIL), 130 after Ctrl-C, as shells have it.
+- `SOME_FAILED`, 1: some image file could not be read, and the others were.
+- `BAD_REQUEST`, 2: the request cannot be met; `argparse` returns it as well.
+- `TERMINATED`, 75: the process got SIGTERM after a checkpoint was written, and
+  `--resume` goes on from there. `sysexits.h` calls it EX_TEMPFAIL.
+- `INTERRUPTED`, 130: Ctrl-C, as shells have it.
+"""
+
 SOME_FAILED, BAD_REQUEST, TERMINATED, INTERRUPTED = 1, 2, 75, 130

@@ -1,4 +1,7 @@
-"""Prints tables of the networks; neither Keras nor a backend is needed."""
+"""Runs `list` and `summary`, which print tables of the networks.
+
+Both count from the rows of `VARIANTS` and import neither Keras nor a backend.
+"""
 
 from rich.console import Console
 from rich.table import Table
@@ -14,8 +17,17 @@ def list_networks(pretrained, family):
     """Prints a line for every network of the table.
 
     Args:
-        pretrained: Boolean, see `keras_nfnets.list_models`.
-        family: String or `None`, see there.
+        pretrained: Boolean, whether only networks with published weights are
+            listed.
+        family: String, `"nfnet"`, `"nf_resnet"` or `"nf_regnet"`, or `None` for
+            all.
+
+    Raises:
+        ValueError: If the family is not known.
+
+    Example:
+
+    >>> list_networks(pretrained=True, family="nf_regnet")
     """
     table = Table("family")
     table.add_column("variant", no_wrap=True)
@@ -36,14 +48,22 @@ def list_networks(pretrained, family):
 
 
 def summary(variant, size, classes, channels):
-    """Prints what a network holds and does, part by part.
+    """Prints the outputs, parameters and multiply-adds of a network's parts.
 
     Args:
         variant: String, a key of `VARIANTS`.
-        size: Integer, side of the image in pixels, or `None` for its test
-            size.
+        size: Integer, side of the image in pixels, or `None` for the variant's
+            test size.
         classes: Integer, number of classes.
         channels: Integer, channels of the image.
+
+    Raises:
+        ValueError: If the variant is not known, the size is below the smallest
+            that networks take, or a number is not a positive integer.
+
+    Example:
+
+    >>> summary("nfnet_f0", size=256, classes=1000, channels=3)
     """
     parts = complexity(variant, size, classes, channels)
     table = Table("part", "output", title=variant)

@@ -1,4 +1,9 @@
-"""Runs the commands that use a model: `predict` and `demo`."""
+"""Runs the commands `predict` and `demo`, which use a model.
+
+Both open a `Classifier`. Results go to the standard output, and errors and the
+messages of Keras go to the standard error, so that a program can read the
+results.
+"""
 
 import contextlib
 import csv
@@ -25,27 +30,55 @@ def predict(
     batch_size=8,
     **options,
 ):
-    """Prints file, class and probability for every image that can be read."""
+    """Prints file, class and probability for every image that can be read.
+
+    Args:
+        paths: List of strings: image files and folders of such, after the model
+            unless `variant` is given.
+        variant: String, a key of `VARIANTS`, in place of a model. Defaults to
+            `None`.
+        top: Integer, the number of classes to print for each image. Defaults to
+            `1`.
+        format: String, `"table"`, `"csv"` or `"json"`. The first two print as
+            they go, and JSON is printed at the end. Defaults to `"table"`.
+        batch_size: Integer, images in one step. Defaults to `8`.
+        **options: Further arguments of `Classifier`: `weights`, `size`,
+            `runtime` and `max_pixels`.
+
+    Returns:
+        Integer, the exit status: 0, or `SOME_FAILED` if there were files that
+        could not be read.
+
+    Raises:
+        ValueError: If no image is given, or the model cannot be used.
+
+    Example:
+
+    >>> predict(["runs/pets", "cat.jpg", "photos"], top=2, format="csv")
+    """
     check_positive_integer(top=top, batch_size=batch_size)
     model, *images = [None, *paths] if variant else paths
     if not images:
-        raise ValueError("IMAGE must be given")
+        raise ValueError(
+            "at least one IMAGE must be given. "
+            f"Received: {' '.join(map(str, paths))}"
+        )
     classifier = _open(model, variant, options)
     failed, batch, found = 0, [], []
-    show = _shown if format == "json" else _printed(format)
+    show = _json_rows if format == "json" else _row_printer(format)
     for path, error in _files(images):
         if error is None:
             try:
                 batch.append((path, classifier.read(path)))
-            except ValueError as its:
-                error = its
+            except ValueError as unreadable:
+                error = unreadable
         if error is not None:
             failed += 1
             complain(f"error: {error}")
         if len(batch) == batch_size:
-            found += show(_named(classifier, batch, top))
+            found += show(_classified(classifier, batch, top))
             batch = []
-    found += show(_named(classifier, batch, top))
+    found += show(_classified(classifier, batch, top))
     if format == "json":
         print(json.dumps(found, indent=2))
     return SOME_FAILED if failed else 0
@@ -61,7 +94,35 @@ def demo(
     overwrite=False,
     **options,
 ):
-    """Shows what a network calls what a camera sees, or a film or images."""
+    """Shows the classes of what a camera sees, of a video or of images.
+
+    At the end it prints how many frames were shown and dropped, and how fast.
+
+    Args:
+        source: String: the number of a camera, an address such as
+            `"rtsp://..."`, a video file, an image file or a folder of images.
+        model: String, the folder of a run or an exported file. Defaults to
+            `None`, `variant`.
+        variant: String, a key of `VARIANTS`, in place of `model`. Defaults to
+            `None`.
+        save: String, path of a film to write. Defaults to `None`.
+        no_window: Boolean, whether no window is opened. Defaults to `False`.
+        max_frames: Integer, the number of frames after which it ends. Defaults
+            to `None`, no limit.
+        overwrite: Boolean, whether a film at `save` is replaced. Defaults to
+            `False`.
+        **options: Further arguments of `Classifier`: `weights`, `size` and
+            `runtime`.
+
+    Raises:
+        ImportError: If OpenCV is not installed.
+        OSError: If the source cannot be read.
+        ValueError: If the model cannot be used, or an argument is wrong.
+
+    Example:
+
+    >>> demo("0", model="runs/pets", max_frames=100)
+    """
     classifier = _open(model, variant, options)
     speed = run(classifier, source, save, not no_window, max_frames, overwrite)
     print(
@@ -74,13 +135,25 @@ def demo(
 
 
 def _open(model, variant, options):
-    # Where Keras tells of its downloads.
+    """Returns a `Classifier`, with what Keras prints on the standard error."""
+    # Keras prints its downloads, and the standard output is for the results.
     with contextlib.redirect_stdout(sys.stderr):
         return Classifier(model, variant, **options)
 
 
 def _files(paths):
-    """Yields path and error: the files of folders, and all other paths."""
+    """Yields a path and an error for each image file.
+
+    Folders are searched with their subfolders, in sorted order. A path that is
+    not a folder is yielded as it is.
+
+    Args:
+        paths: List of strings.
+
+    Yields:
+        Tuples of a `Path` and `None`, or of a folder without an image and the
+        error to report.
+    """
     for path in map(Path, paths):
         if not path.is_dir():
             yield path, None
@@ -95,8 +168,18 @@ def _files(paths):
             yield path, f"{path}: there is no {', '.join(SUFFIXES)} file in it"
 
 
-def _named(classifier, batch, top):
-    """Returns a path and its classes for every image of a batch."""
+def _classified(classifier, batch, top):
+    """Returns a path and its classes for every image of a batch.
+
+    Args:
+        classifier: The `Classifier`.
+        batch: List of tuples of a path and what `Classifier.read` returned.
+        top: Integer, the number of classes for each image.
+
+    Returns:
+        A list of tuples of a path and a list of tuples `(name, probability)`,
+        the most probable first.
+    """
     with contextlib.redirect_stdout(sys.stderr):
         rows = classifier.predict([image for _, image in batch])
     return [
@@ -105,8 +188,8 @@ def _named(classifier, batch, top):
     ]
 
 
-def _shown(rows):
-    """Returns rows as JSON has them."""
+def _json_rows(rows):
+    """Returns rows as dictionaries for JSON."""
     return [
         dict(
             file=str(path),
@@ -116,12 +199,17 @@ def _shown(rows):
     ]
 
 
-def _printed(format):
-    """Returns a function that prints rows, and returns none of them."""
+def _row_printer(format):
+    """Returns a function that prints rows as a table or as CSV.
+
+    The function returns an empty list. `_json_rows`, which stands in its place,
+    returns what is left to print.
+    """
     if format == "csv":
         print("file,class,probability")
 
     def show(rows):
+        """Prints a line for each class of each row."""
         for path, classes in rows:
             for name, probability in classes:
                 fields = str(path), name, f"{probability:.4f}"

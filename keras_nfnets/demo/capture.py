@@ -1,4 +1,11 @@
-"""Frames of a camera, a stream, a film or images, read in a thread."""
+"""Reads frames of a camera, a stream, a film or images in a thread.
+
+A live source, a camera or stream, gives its newest frame: reading never waits
+for the network, and a frame is dropped if the next one comes before it is
+taken. Its buffer holds one frame. A file gives every frame, and its thread
+waits while `AHEAD` frames are in the buffer. Images are decoded as
+`keras_nfnets.data` does it, without OpenCV.
+"""
 
 import threading
 import time
@@ -11,33 +18,43 @@ from keras_nfnets.checks import MAX_PIXELS, complain, printable
 from keras_nfnets.data.folder import SUFFIXES
 from keras_nfnets.data.images import decode_file
 
-# What a file may be read ahead of what is done with it.
+# The most frames of a file that are read ahead.
 AHEAD = 8
-# So many seconds without a frame are a stall. A camera may need them to start.
+# The seconds without a frame after which a camera or stream counts as stalled.
+# A camera may need that long to start.
 STALL = 10.0
-# How often in a row a camera or stream is opened again.
+# The number of times in a row that a camera or stream is opened again.
 RECONNECTS = 3
-# So many frames in a row without a pixel are the end.
+# The number of frames in a row without a pixel that end a source.
 EMPTY = 100
 
 
 class Capture:
     """Iterates over frames and the times at which they were read.
 
-    A thread reads. Of a camera or a stream it never waits, and a frame that
-    is not taken before the next one is dropped; a stream that stalls is opened
-    again. A film or images are read to their end, and no frame is dropped.
+    A live source that stalls or ends is opened again, `RECONNECTS` times in a
+    row at most.
 
     Args:
-        source: String or path: the number of a camera, an address with
-            `"://"`, a video file, an image file or a folder of images.
-        cv2: The module, OpenCV 4 or 5.
-        stall: Float, seconds. Defaults to `STALL`.
+        source: String or path: the number of a camera, an address with `"://"`,
+            a video file, an image file or a folder of images.
+        cv2: The module `cv2`, OpenCV 4 or 5.
+        stall: Float, seconds to wait for a frame of a live source. Defaults to
+            `STALL`, 10 seconds.
+
+    Yields:
+        Tuples of an RGB frame, a uint8 array `(height, width, 3)`, and the
+        `time.perf_counter()` at which it was read.
 
     Raises:
         FileNotFoundError: If there is no file or folder.
-        OSError: If there is no camera, or it, the stream or the film cannot
-            be read; also while frames are read.
+        OSError: If there is no camera, or it, the stream or the film cannot be
+            read; also while frames are read.
+
+    Example:
+
+    >>> for frame, read_at in Capture("film.mp4", cv2):
+    ...     print(frame.shape, time.perf_counter() - read_at)
     """
 
     def __init__(self, source, cv2, stall=STALL):
@@ -66,7 +83,11 @@ class Capture:
         return device
 
     def _start(self):
-        """Starts the thread that reads frames."""
+        """Starts the thread that reads frames.
+
+        Each start has a buffer and a state of its own. A thread of an earlier
+        start that still hangs in a read cannot put a frame in the new buffer.
+        """
         self._buffer = deque(maxlen=1) if self.live else deque()
         self._change = threading.Condition()
         self._state = {"ended": False, "error": None, "stop": False}
@@ -81,9 +102,9 @@ class Capture:
         ).start()
 
     def _read(self, frames, buffer, change, state):
-        """Fills the buffer; the one of a thread that was given up is its own.
+        """Fills a buffer with frames, in the thread.
 
-        Of an error the iteration tells.
+        An error is kept in `state` and raised by the iteration.
         """
         try:
             for frame in frames:
@@ -105,6 +126,7 @@ class Capture:
                 change.notify_all()
 
     def __iter__(self):
+        """Yields frames until the source ends, see the class."""
         count, tries = 0, 0
         while True:
             found = self._take()
@@ -143,27 +165,37 @@ class Capture:
             return found
 
     def _reconnect(self):
+        """Opens a live source again, after a pause of at most a second."""
         self.close()
         time.sleep(min(self._stall, 1.0))
         try:
             self._device = self._open()
         except OSError:
-            return  # which counts as one of the tries
+            return  # It counts as one of the tries.
         self._start()
 
     def close(self):
-        """Tells the thread to stop."""
+        """Tells the thread to stop after the frame that it is reading."""
         with self._change:
             self._state["stop"] = True
             self._change.notify_all()
 
 
 def rgb(frame):
-    """Returns a frame as OpenCV has it as RGB, or None if it has no pixel.
+    """Converts a frame of OpenCV to RGB.
 
     Args:
-        frame: Array `(height, width)` or `(height, width, channels)`: grey,
-            BGR or BGRA, of 8 or 16 bits; or `None`.
+        frame: Array `(height, width)` or `(height, width, channels)`: grey, BGR
+            or BGRA, of 8 or 16 bits; or `None`.
+
+    Returns:
+        A uint8 array `(height, width, 3)`, or `None` if the frame has no pixel.
+        Of 16 bits the upper 8 are kept; alpha is dropped.
+
+    Example:
+
+    >>> rgb(np.uint8([[[1, 2, 3]]]))
+    array([[[3, 2, 1]]], dtype=uint8)
     """
     if frame is None or not frame.size:
         return None
@@ -177,7 +209,7 @@ def rgb(frame):
 
 
 def _frames(device):
-    """Yields the frames of a device as RGB, and releases it at last."""
+    """Yields the frames of a device as RGB, and releases it at the end."""
     empty = 0
     try:
         while empty < EMPTY:
@@ -193,7 +225,11 @@ def _frames(device):
 
 
 def _images(source):
-    """Returns the image files that a path stands for, or None of a film."""
+    """Returns the image files that a path stands for, or `None` for a film.
+
+    Raises:
+        FileNotFoundError: If nothing is at the path, or a folder has no image.
+    """
     path = Path(source)
     if path.is_dir():
         files = sorted(
@@ -206,14 +242,14 @@ def _images(source):
         return files
     if not path.exists():
         raise FileNotFoundError(
-            "`source` must be the number of a camera, an address, or a file or "
-            f"a folder that is there. Received: source={source!r}"
+            "`source` must be the number of a camera, an address, or an "
+            f"existing file or folder. Received: source={source!r}"
         )
     return [path] if path.suffix.lower() in SUFFIXES else None
 
 
 def _decoded(files):
-    """Yields the pixels of image files; one that cannot be read is named."""
+    """Yields the pixels of image files; one that cannot be read is reported."""
     for file in files:
         try:
             pixels = decode_file(file, 3, MAX_PIXELS)

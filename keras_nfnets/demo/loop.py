@@ -1,4 +1,4 @@
-"""Classifies the frames of a source one by one, and shows them."""
+"""Classifies the frames of a source one by one and shows them."""
 
 import contextlib
 import dataclasses
@@ -16,23 +16,34 @@ from keras_nfnets.extras import require
 from keras_nfnets.files import placing, replacing
 from keras_nfnets.runs import Classifier
 
+# The number of classes that are drawn.
 TOP = 5
-# How much of a smoothed figure is that of the last frame.
-LAST = 0.1
-# Frames per second of a film, where the source has none of its own: an image,
-# a camera.
+# The weight of the newest frame in the moving averages.
+SMOOTHING = 0.1
+# Frames per second of a film whose source has no rate of its own.
 IMAGES_FPS, CAMERA_FPS = 2.0, 25.0
 
 
 @dataclasses.dataclass
 class Speed:
-    """What was measured.
+    """Measures how fast frames are shown.
+
+    `fps` and `latency` are moving averages, in which the newest frame has the
+    weight `SMOOTHING`.
 
     Args:
-        frames: Integer, how many were shown.
-        dropped: Integer, how many came too late.
-        fps: Float, frames per second, smoothed.
-        latency: Float, seconds from reading a frame to its classes, smoothed.
+        frames: Integer, the number of frames that were shown. Defaults to `0`.
+        dropped: Integer, the number of frames that were not. Defaults to `0`.
+        fps: Float, frames per second. Defaults to `0.0`.
+        latency: Float, seconds from reading a frame to its classes. Defaults to
+            `0.0`.
+
+    Example:
+
+    >>> speed = Speed()
+    >>> speed.add(interval=0.5, latency=0.1)
+    >>> speed.fps
+    2.0
     """
 
     frames: int = 0
@@ -44,13 +55,13 @@ class Speed:
         """Counts a frame.
 
         Args:
-            interval: Float, seconds since the last one.
-            latency: Float, seconds since it was read.
+            interval: Float, seconds since the previous frame was classified.
+            latency: Float, seconds since this frame was read.
         """
-        share = LAST if self.frames else 1.0
+        weight = SMOOTHING if self.frames else 1.0
         rate = 1 / max(interval, 1e-6)
-        self.fps += share * (rate - self.fps)
-        self.latency += share * (latency - self.latency)
+        self.fps += weight * (rate - self.fps)
+        self.latency += weight * (latency - self.latency)
         self.frames += 1
 
 
@@ -65,16 +76,18 @@ def run(
     """Shows what a classifier calls the frames of a source.
 
     In the window the key `q` quits and `s` saves a frame as `frame-N.png`.
-    Ctrl-C quits as well; what was saved until then stays.
+    Ctrl-C quits as well. A film then holds the frames so far.
 
     Args:
         classifier: `Classifier`.
         source: String or path: the number of a camera, an address such as
             `"rtsp://..."`, a video file, an image file or a folder of images.
         save: String or path of a film to write, `.mp4` or `.avi`. Defaults to
-            `None`.
-        window: Boolean, whether there is a window. Defaults to `True`.
-        max_frames: Integer, after how many frames it ends. Defaults to `None`.
+            `None`, no film.
+        window: Boolean, whether a window is opened. Without a display there is
+            none, and a line says so. Defaults to `True`.
+        max_frames: Integer, the number of frames after which it ends. Defaults
+            to `None`, no limit.
         overwrite: Boolean, whether a film at `save` is replaced. Defaults to
             `False`.
 
@@ -84,7 +97,9 @@ def run(
     Raises:
         ImportError: If OpenCV is not installed.
         OSError: If the source cannot be read, or a stream has stalled.
-        ValueError: If an argument cannot be met.
+        FileExistsError: If there is a film at `save`, and `overwrite` is false.
+        ValueError: If `save` ends in neither suffix, or `max_frames` is not a
+            positive integer.
 
     Example:
 
@@ -95,7 +110,7 @@ def run(
     if save is not None:
         check_film(save, overwrite)
     cv2 = require("cv2", extra="webcam")
-    # The first images take longer than all others.
+    # The network is compiled now, so that no frame waits for it.
     classifier.classify(np.zeros((64, 64, 3), "uint8"))
     capture = Capture(source, cv2)
     speed = Speed()
@@ -115,11 +130,15 @@ def run(
 
 
 def _fps(capture):
+    """Returns the frames per second of a film: the source's or a usual rate."""
     return capture.fps or (CAMERA_FPS if capture.live else IMAGES_FPS)
 
 
 def _show(classifier, capture, speed, film, screen, max_frames, cv2):
-    """Classifies, draws and shows frame after frame."""
+    """Classifies, draws and shows frame after frame.
+
+    It returns when the source ends, after `max_frames`, or when `q` is pressed.
+    """
     last = time.perf_counter()
     for frame, read_at in capture:
         (classes,) = classifier.classify(frame, TOP)
@@ -138,6 +157,7 @@ def _show(classifier, capture, speed, film, screen, max_frames, cv2):
 
 
 def _save(picture, number, cv2):
+    """Writes a picture as `frame-N.png` into the working directory."""
     _, content = cv2.imencode(".png", picture[..., ::-1].copy())
     with replacing(Path(f"frame-{number}.png")) as temporary:
         temporary.write_bytes(content.tobytes())

@@ -1,4 +1,4 @@
-"""Shows pictures in a window, and writes them as a film."""
+"""Shows pictures in a window and writes them as a film."""
 
 import os
 import sys
@@ -7,15 +7,24 @@ from pathlib import Path
 from keras_nfnets.checks import complain
 
 TITLE = "keras-nfnets"
-# How OpenCV calls the kind of film, by suffix.
-KINDS = {".mp4": "mp4v", ".avi": "MJPG"}
+# OpenCV's code of the codec for each suffix.
+CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 
 
 class Window:
-    """A window, if there can be one; that there is none is said once.
+    """Shows pictures in a window, if there can be one.
+
+    Without a display, or with an OpenCV that was built without windows, one
+    line says why, and the other methods do nothing.
 
     Args:
-        cv2: The module.
+        cv2: The module `cv2`.
+
+    Example:
+
+    >>> window = Window(cv2)
+    >>> key = window.show(np.zeros((240, 320, 3), "uint8"))
+    >>> window.close()
     """
 
     def __init__(self, cv2):
@@ -31,12 +40,20 @@ class Window:
             complain(f"no window is shown: {reason}")
 
     def show(self, picture):
-        """Shows an RGB picture; returns the letter of a key, or `""`."""
+        """Shows a picture and reads the keyboard.
+
+        Args:
+            picture: uint8 array `(height, width, 3)`, RGB.
+
+        Returns:
+            String: the letter of the key that is pressed, `"q"` once the window
+            was closed, or `""`.
+        """
         if not self.there:
             return ""
         self._cv2.imshow(TITLE, picture[..., ::-1])
         key = self._cv2.waitKey(1)
-        # Whoever closes the window wants to quit as well.
+        # Closing the window quits as well.
         visible = self._cv2.WND_PROP_VISIBLE
         if self._cv2.getWindowProperty(TITLE, visible) < 1:
             return "q"
@@ -49,19 +66,31 @@ class Window:
 
 
 def has_display():
-    """Whether a window may be opened; Qt ends the process where it fails."""
+    """Returns whether a window may be opened.
+
+    On Linux this is asked first: Qt, which OpenCV uses there, ends the process
+    if there is no display.
+    """
     if not sys.platform.startswith("linux"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 class Film:
-    """Writes RGB pictures, all of the first one's size.
+    """Writes pictures as the frames of a film.
+
+    The first picture decides on the size; others are resized to it.
 
     Args:
-        path: Path of an `.mp4` or `.avi` file.
+        path: `Path` of an `.mp4` or `.avi` file.
         fps: Float, frames per second.
-        cv2: The module.
+        cv2: The module `cv2`.
+
+    Example:
+
+    >>> film = Film(Path("film.mp4"), 25.0, cv2)
+    >>> film.write(np.zeros((240, 320, 3), "uint8"))
+    >>> film.close()
     """
 
     def __init__(self, path, fps, cv2):
@@ -71,6 +100,9 @@ class Film:
     def write(self, picture):
         """Writes a picture.
 
+        Args:
+            picture: uint8 array `(height, width, 3)`, RGB.
+
         Raises:
             OSError: If OpenCV cannot write such a film.
         """
@@ -79,7 +111,9 @@ class Film:
             self._size = width, height
             self._writer = self._cv2.VideoWriter(
                 str(self._path),
-                self._cv2.VideoWriter.fourcc(*KINDS[self._path.suffix.lower()]),
+                self._cv2.VideoWriter.fourcc(
+                    *CODECS[self._path.suffix.lower()]
+                ),
                 self._fps,
                 self._size,
             )
@@ -96,11 +130,21 @@ class Film:
 
 
 def check_film(path, overwrite):
-    """Raises an error unless a film may be written to a path."""
+    """Raises an error unless a film may be written to a path.
+
+    Args:
+        path: String or path.
+        overwrite: Boolean, whether a file at the path may be replaced.
+
+    Raises:
+        FileExistsError: If there is a file at the path, and `overwrite` is
+            false.
+        ValueError: If the path ends in no suffix of `CODECS`.
+    """
     path = Path(path)
-    if path.suffix.lower() not in KINDS:
+    if path.suffix.lower() not in CODECS:
         raise ValueError(
-            f"`save` must end in one of {sorted(KINDS)}. "
+            f"`save` must end in one of {sorted(CODECS)}. "
             f"Received: save={str(path)!r}"
         )
     if path.exists() and not overwrite:

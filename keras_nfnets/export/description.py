@@ -1,4 +1,8 @@
-"""What stands beside an exported file: its classes, and its crop."""
+"""Defines the description that stands beside an exported classifier.
+
+A file of a network knows neither the names of its classes nor how an image file
+becomes its input. A JSON file beside it holds both.
+"""
 
 import dataclasses
 import json
@@ -13,19 +17,21 @@ from keras_nfnets.files import replacing
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What it takes to use an exported classifier on image files.
+    """Describes how an exported classifier is used on image files.
 
     Args:
         class_names: Sequence of strings, in the order of the outputs.
-        crop: `keras_nfnets.data.crop.Crop`, which part of an image the
-            network sees.
+        crop: `keras_nfnets.data.crop.Crop`, which part of an image the network
+            sees.
         channels: Integer, `1` or `3`. Defaults to `3`.
-        max_pixels: Integer, how many pixels an image file may have. Defaults
-            to `MAX_PIXELS`.
+        max_pixels: Integer, the most pixels that an image file may have.
+            Defaults to `MAX_PIXELS`.
 
     Example:
 
     >>> Description(["cat", "dog"], Crop(64, 64)).write("pets.onnx")
+    >>> Description.read("pets.onnx").class_names
+    ['cat', 'dog']
     """
 
     class_names: Sequence[str]
@@ -35,15 +41,25 @@ class Description:
 
     @staticmethod
     def beside(path: FilePath) -> Path:
-        """Returns the path of the description of a file or folder."""
+        """Returns the path of the description of a file or folder.
+
+        Args:
+            path: String or path of that file or folder.
+
+        Returns:
+            A `Path`: the same with `.json` added to the name.
+        """
         path = Path(path)
         return path.with_name(f"{path.name}.json")
 
     def write(self, path: FilePath) -> None:
-        """Writes it beside an exported file or folder.
+        """Writes the description beside an exported file or folder.
 
         Args:
             path: String or path of that file or folder.
+
+        Raises:
+            OSError: If the description cannot be written there.
         """
         with replacing(self.beside(path)) as temporary:
             content = json.dumps(dataclasses.asdict(self), indent=2)
@@ -51,10 +67,13 @@ class Description:
 
     @classmethod
     def read(cls, path: FilePath) -> "Description":
-        """Reads it from beside an exported file or folder.
+        """Reads the description from beside an exported file or folder.
 
         Args:
             path: String or path of that file or folder.
+
+        Returns:
+            A `Description`.
 
         Raises:
             ValueError: If there is none, or it is damaged.

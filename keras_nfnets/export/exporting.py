@@ -1,4 +1,9 @@
-"""One function that writes a model for any runtime."""
+"""Defines `export`, which writes a model for any runtime.
+
+It checks the arguments, brings the model to the size that is asked for, has the
+format write into a temporary folder, and compares the result with the model.
+Only then the files move to their path.
+"""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -31,21 +36,22 @@ def export(
 ) -> None:
     """Writes a model as a file that needs neither Keras nor this library.
 
-    What is written is the folded model, see `fold`. It takes images with the
-    channels last, as the model does, and any number of them at once. Once it
-    is written it is loaded in its runtime, if that is installed, and must
-    return what the model returns: to 1e-5 of the largest output for
-    `"float32"`, to 1e-2 for `"float16"`, and for `"int8"` to 0.25 of the
-    outputs' root mean square, on the images that it was calibrated with. Until
-    then nothing is at the path. A model that computes in half precision itself
-    is held to 2e-2 (float16) or 1e-1 (bfloat16).
+    The folded model is written, see `fold`. The file takes images with the
+    channels last, as the model does, and any number of them at once.
+
+    The file is then loaded in its runtime, if that is installed, and must
+    return what the model returns. `"float32"` may deviate by 1e-5 of the
+    largest output and `"float16"` by 1e-2. `"int8"` may deviate by 0.25 of the
+    outputs' root mean square, on the images that it was calibrated with. A
+    model that itself computes in half precision is held to 2e-2 (float16) or
+    1e-1 (bfloat16). The path stays as it is until the file has passed.
 
     Args:
         model: A functional or built sequential Keras model: of `NFNet`, or
             composed of this library's layers and Keras's own.
         path: String or path of the file to write; of a folder for
-            `"saved_model"`. Beside an `.xml` of OpenVINO stands its `.bin`,
-            and beside an ONNX file of over 1.5 GB one that ends in `.data`.
+            `"saved_model"`. An `.xml` of OpenVINO gets a `.bin` beside it, and
+            an ONNX file of over 1.5 GB gets one that ends in `.data`.
         format: String, `"saved_model"`, `"keras"`, `"onnx"`, `"openvino"` or
             `"litert"`. Defaults to `"saved_model"`.
         precision: String, `"float32"`, `"float16"` or `"int8"`. Inputs and
@@ -53,27 +59,27 @@ def export(
         size: Integer, side in pixels of the images that the file takes, or
             `"any"`. Defaults to `None`, the model's own.
         calibrate: Array of images as the file takes them, or an iterable of
-            batches, for `"int8"`: the range of every activation is that which
-            they lead to. Defaults to `None`.
-        overwrite: Boolean, whether what is at the path is replaced. Defaults
-            to `False`.
-        mean: Float or sequence of floats, one per channel, what the model's
-            training took from each pixel: the file takes pixels in [0, 255].
-            Defaults to `0.0`.
-        std: Float or sequence of floats, what it divided by. Defaults to
-            `1.0`.
-        description: `Description` of a classifier, for signatures of a
+            batches, for `"int8"`. Every activation gets the range of values
+            that these images lead to. Defaults to `None`.
+        overwrite: Boolean, whether what is at the path is replaced. Defaults to
+            `False`.
+        mean: Float or sequence of floats, one per channel, that training
+            subtracted from each pixel. With `mean` and `std` the file takes
+            pixels in [0, 255]. Defaults to `0.0`.
+        std: Float or sequence of floats, one per channel, that training divided
+            each pixel by. Defaults to `1.0`.
+        description: `Description` of a classifier, for the signatures of a
             SavedModel and for `keras_nfnets.Classifier`. It is written beside
             the file, with `.json` added to its name. Defaults to `None`.
 
     Raises:
         FileExistsError: If there is something at the path, and `overwrite` is
             false.
-        ImportError: If a package is not installed that the format needs.
+        ImportError: If a package that the format needs is not installed.
         RuntimeError: If the file computes something else than the model.
-        ValueError: If the format or the precision is unknown, `"int8"` has
-            nothing to calibrate with, or layers have no way to the format;
-            they are named.
+        ValueError: If the format or the precision is unknown, if `std` is not
+            positive, if `"int8"` has no images to calibrate with, or if the
+            format cannot hold some of the layers; they are named.
 
     Example:
 
@@ -104,7 +110,7 @@ def export(
 
 
 def _format(format, precision, calibrate):
-    """Returns a format's row, or raises for what it does not take."""
+    """Returns a format's row, or raises an error for what it does not take."""
     if format not in FORMATS:
         raise ValueError(
             f"`format` must be one of {sorted(FORMATS)}. "
@@ -125,6 +131,7 @@ def _format(format, precision, calibrate):
 
 
 def _check_free(path, overwrite):
+    """Raises a FileExistsError if something at a path must not be replaced."""
     if Path(path).exists() and not overwrite:
         raise FileExistsError(
             "`path` must be free, or `overwrite` true. "
@@ -137,7 +144,7 @@ def _batches(calibrate):
     if calibrate is None:
         return None
     if hasattr(calibrate, "ndim"):
-        # A batch at a time: all activations of one are held at once.
+        # Calibration holds all activations of a batch: batches are small.
         calibrate = np.array_split(calibrate, -(-len(calibrate) // 8))
     batches = [np.asarray(batch, "float32") for batch in calibrate]
     if not batches or any(batch.ndim < 2 for batch in batches):

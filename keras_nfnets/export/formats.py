@@ -1,4 +1,14 @@
-"""Lists the formats that `export` writes, as data."""
+"""Lists the formats that `export` writes, as data.
+
+- `saved_model`: a folder for TensorFlow and TensorFlow Serving.
+- `keras`: a file of stock layers for Keras, on any backend.
+- `onnx`: a file for ONNX Runtime and many other runtimes.
+- `openvino`: two files for OpenVINO, made from ONNX.
+- `litert`: a file for LiteRT (TensorFlow Lite), as phones have it.
+
+A new format is a module with `write` and `load` and a row here. The command
+line has its name in `keras_nfnets.options.EXPORTS`.
+"""
 
 from keras_nfnets.export import keras_file, litert, openvino, saved_model
 from keras_nfnets.export.onnx import file as onnx_file

@@ -1,4 +1,9 @@
-"""The LiteRT format (TensorFlow Lite), by TensorFlow's converter."""
+"""Defines the format of LiteRT (TensorFlow Lite), by TensorFlow's converter.
+
+The converter needs a graph of TensorFlow. On another backend the folded model
+goes to a process whose backend is TensorFlow (`tensorflow_process`). Grouped
+convolutions and GELU take forms there for which LiteRT has kernels.
+"""
 
 import functools
 import warnings
@@ -13,19 +18,30 @@ from keras_nfnets.export.tensorflow_process import in_tensorflow
 from keras_nfnets.extras import require
 from keras_nfnets.graph import is_functional
 
-# FlatBuffers end at 2 GiB.
+# A file is a FlatBuffer, which ends at 2 GiB. One MiB is left for the graph.
 MOST_BYTES = 2**31 - 2**20
 BYTES = {"float32": 4, "float16": 2, "int8": 1}
 
 
 def write(request):
-    """Writes a `.tflite` file, see `Format.write`."""
+    """Writes a `.tflite` file, see `Format.write`.
+
+    Args:
+        request: `Request` of any precision.
+
+    Raises:
+        ImportError: If TensorFlow is not installed.
+        RuntimeError: If the process of TensorFlow fails.
+        ValueError: If the model has layers that cannot be folded, or its
+            weights take 2 GiB or more.
+    """
     folded = folding.fold_for_runtime(request.model)
     size = folded.count_params() * BYTES[request.precision]
     if size > MOST_BYTES:
         raise ValueError(
-            "A LiteRT file must be smaller than 2 GiB; another `precision` "
-            f"takes less. Received: model whose weights take {size} bytes"
+            "`model` must take less than 2 GiB in a LiteRT file; another "
+            "`precision` takes less. Received: model whose weights take "
+            f"{size} bytes"
         )
     folded = request.with_normalization(folded)
     if keras.backend.backend() == "tensorflow":
@@ -35,12 +51,12 @@ def write(request):
 
 
 def convert(model, path, precision="float32", calibrate=None):
-    """Writes a folded model with TensorFlow, which is Keras's backend.
+    """Writes a folded model with TensorFlow, which must be Keras's backend.
 
     Args:
         model: A functional model of stock layers.
         path: Path of the file.
-        precision: String, see `Request`.
+        precision: String, see `Request`. Defaults to `"float32"`.
         calibrate: List of arrays, see `Request`. Defaults to `None`.
     """
     tensorflow = require("tensorflow", extra="litert")
@@ -52,21 +68,22 @@ def convert(model, path, precision="float32", calibrate=None):
 
     @tensorflow.function(input_signature=signature)
     def serve(*images):
+        """Calls the model on a list of inputs, in the order of the file."""
         inputs = tree.pack_sequence_as(model.input, list(images))
-        # Sorted by name where they are a dictionary: files have no names.
+        # Outputs have no names in the file. Those of a dictionary are sorted.
         return tree.flatten(model(inputs, training=False))
 
     converter = tensorflow.lite.TFLiteConverter.from_concrete_functions(
         [serve.get_concrete_function()]
     )
-    # The other way does not find the variables of Keras's layers.
+    # By way of a SavedModel the converter does not find the layers' variables.
     converter.experimental_lower_to_saved_model = False
     if precision != "float32":
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
     if precision == "float16":
         converter.target_spec.supported_types = [tensorflow.float16]
     if precision == "int8":
-        # A range is that of all that is given: one image at a time.
+        # The converter takes one image at a time, and joins their ranges.
         converter.representative_dataset = lambda: (
             [image[None]] for batch in calibrate for image in batch
         )
@@ -74,7 +91,7 @@ def convert(model, path, precision="float32", calibrate=None):
             tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8
         ]
     with warnings.catch_warnings():
-        # Of ranges for the inputs: they follow from the images.
+        # It warns that the inputs have no ranges. They follow from the images.
         warnings.simplefilter("ignore", UserWarning)
         path.write_bytes(converter.convert())
 
@@ -92,7 +109,11 @@ def _for_litert(model):
 
 
 def _call(layer, *args, **kwargs):
-    """Calls a layer in a form that LiteRT knows."""
+    """Calls a layer in a form that LiteRT knows.
+
+    GELU becomes its formula, which the converter keeps. A grouped convolution
+    becomes TensorFlow's own operation.
+    """
     if is_functional(layer):
         layer = _for_litert(layer)
     elif type(layer) is keras.layers.Activation:
@@ -100,13 +121,14 @@ def _call(layer, *args, **kwargs):
             GELUS.get(layer.activation, layer.activation)
         )
     elif getattr(layer, "groups", 1) > 1:
-        # The layer is the folded model's own. Keras would send its groups
-        # through XLA, which LiteRT does not know.
+        # Keras would compute groups through XLA, which LiteRT does not know.
+        # The method of the layer may change: the folded model owns the layer.
         layer.convolution_op = functools.partial(_grouped, layer)
     return layer(*args, **kwargs)
 
 
 def _grouped(layer, inputs, kernel):
+    """Computes a grouped convolution by TensorFlow's own operation."""
     tensorflow = require("tensorflow", extra="litert")
     return tensorflow.nn.convolution(
         inputs,
@@ -118,27 +140,42 @@ def _grouped(layer, inputs, kernel):
 
 
 def _tanh_gelu(x):
+    """Computes the tanh form of GELU by its formula."""
     cubic = x * (1.0 + 0.044715 * x * x)
     return 0.5 * x * (1.0 + ops.tanh((2 / np.pi) ** 0.5 * cubic))
 
 
 def _erf_gelu(x):
+    """Computes GELU by its formula with the error function."""
     return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
 
 
-# TensorFlow rewrites its own in a function (`Erfc`) that LiteRT does not have.
+# TensorFlow rewrites its own GELU with `Erfc`, which LiteRT does not have.
 GELUS = {tanh_gelu: _tanh_gelu, keras.activations.gelu: _erf_gelu}
 
 
 def load(path):
-    """Returns what a file computes in LiteRT, see `Format.load`."""
+    """Loads a file in LiteRT, see `Format.load`.
+
+    LiteRT fixes the shapes before it runs, so they are set for each call.
+
+    Args:
+        path: Path of a `.tflite` file.
+
+    Returns:
+        A function from a list of arrays to a list of arrays.
+
+    Raises:
+        ImportError: If neither LiteRT nor TensorFlow is installed.
+    """
     with warnings.catch_warnings():
-        # Of TensorFlow's interpreter, that there is a package of its own.
+        # TensorFlow's interpreter warns that LiteRT has a package of its own.
         warnings.simplefilter("ignore", UserWarning)
         interpreter = _interpreter()(str(path))
     details = interpreter.get_input_details()
 
     def run(inputs):
+        """Sets the inputs, runs the network and returns the outputs."""
         for detail, x in zip(details, inputs, strict=True):
             interpreter.resize_tensor_input(detail["index"], x.shape)
         interpreter.allocate_tensors()
@@ -154,6 +191,7 @@ def load(path):
 
 
 def _interpreter():
+    """Returns LiteRT's class of interpreters, or TensorFlow's own."""
     try:
         return require("ai_edge_litert.interpreter").Interpreter
     except ImportError:

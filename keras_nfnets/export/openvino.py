@@ -1,4 +1,4 @@
-"""The OpenVINO format: two files, made of what is written as ONNX."""
+"""Defines the format of OpenVINO, whose two files are made from ONNX."""
 
 import dataclasses
 
@@ -9,8 +9,17 @@ from keras_nfnets.extras import require
 def write(request):
     """Writes an `.xml` file and its `.bin`, see `Format.write`.
 
-    float16 is that of the weights in the file; OpenVINO computes as the device
-    does best.
+    With `"float16"` the weights in the file are halves. OpenVINO computes in
+    the precision that the device does best.
+
+    Args:
+        request: `Request` of any precision. Quantization to int8 is ONNX
+            Runtime's.
+
+    Raises:
+        ImportError: If OpenVINO or `onnx` is not installed, or for `"int8"`
+            ONNX Runtime.
+        ValueError: If a layer of the model cannot be written as ONNX.
     """
     openvino = require("openvino", extra="openvino")
     source = request.path.with_suffix(".onnx")
@@ -24,15 +33,25 @@ def write(request):
     )
     model = openvino.convert_model(str(source))
     openvino.save_model(model, str(request.path), compress_to_fp16=halves)
-    del model  # it maps the file
+    del model  # It maps the ONNX file into memory.
     for file in source.parent.glob(f"{source.name}*"):
         file.unlink()
 
 
 def load(path):
-    """Returns what a file computes in OpenVINO, see `Format.load`."""
+    """Loads a file in OpenVINO on the CPU, see `Format.load`.
+
+    Args:
+        path: Path of an `.xml` file.
+
+    Returns:
+        A function from a list of arrays to a list of arrays.
+
+    Raises:
+        ImportError: If OpenVINO is not installed.
+    """
     openvino = require("openvino", extra="openvino")
-    # Not bfloat16, which OpenVINO takes by itself on CPUs that have it.
+    # OpenVINO would choose bfloat16 on CPUs that have it.
     model = openvino.Core().compile_model(
         str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )

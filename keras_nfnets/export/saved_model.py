@@ -1,4 +1,9 @@
-"""Models as files that need no Keras to run."""
+"""Writes TensorFlow SavedModels, from TensorFlow, JAX or another backend.
+
+`export_saved_model` writes one from TensorFlow or JAX: Keras exports the model,
+and `signatures` adds what a server is asked for. From PyTorch `write` has a
+process of TensorFlow do it.
+"""
 
 import os
 import tempfile
@@ -28,32 +33,32 @@ def export_saved_model(
 ) -> None:
     """Writes a TensorFlow SavedModel that takes pixels as they are in files.
 
-    `tensorflow` alone loads it; neither Keras nor this library is needed.
-    What is at the path is replaced once the new one is complete. From the JAX
-    backend it runs on the kind of device it was written on; from TensorFlow
-    it runs on all.
+    `tensorflow` alone loads it; neither Keras nor this library is needed. What
+    is at the path is replaced once the new one is complete. A SavedModel from
+    the JAX backend runs on the kind of device it was written on; one from
+    TensorFlow runs on all.
 
     Args:
         model: A built Keras model with one input of images.
         path: String or path of the folder to write.
-        mean: Float or sequence of floats, one per channel, what the model's
-            training took from each pixel. Defaults to `0.0`.
-        std: Float or sequence of floats, one per channel, what it divided
-            by. Defaults to `1.0`.
-        fold: Boolean, whether what runs is the folded model, see `fold`. A
-            layer that folding does not know stays as it is, and so does a
-            subclassed model as a whole. Defaults to `True`.
-        input_shape: Tuple `(height, width, channels)` of the images, of which
-            sides may be `None`. Defaults to `None`, the model's.
-        description: `Description` of a classifier, which is also written into
-            a file beside the folder, whose name has `.json` added. Defaults to
-            `None`: no such file, the names `"class 0"` and so on, and the
-            whole of an image file, squashed to the model's size. Then a model
-            for any size has no signatures of files.
+        mean: Float or sequence of floats, one per channel, that the model's
+            training subtracted from each pixel. Defaults to `0.0`.
+        std: Float or sequence of floats, one per channel, that it divided by.
+            Defaults to `1.0`.
+        fold: Boolean, whether the folded model is written, see `fold`. A layer
+            that folding does not know stays as it is, and so does a subclassed
+            model as a whole. Defaults to `True`.
+        input_shape: Tuple `(height, width, channels)` of the images. Sides may
+            be `None`. Defaults to `None`, the model's.
+        description: `Description` of a classifier. It is also written into a
+            file beside the folder, with `.json` added to its name. Defaults to
+            `None`: there is no such file, the classes are called `"class 0"`
+            and so on, and an image file is squashed as a whole to the model's
+            size. A model for any size then has no signatures of files.
 
     Input shape:
-        Of the endpoint `serve`: `(batch, height, width, channels)`, float32
-        or uint8 in [0, 255].
+        Of the endpoint `serve`: `(batch, height, width, channels)`, float32 or
+        uint8 in [0, 255].
 
     Output shape:
         As the model's. `docs/serving.md` has the signatures of a classifier.
@@ -61,8 +66,8 @@ def export_saved_model(
     Raises:
         RuntimeError: If the Keras backend is neither TensorFlow nor JAX.
         ImportError: If TensorFlow is not installed beside JAX.
-        ValueError: If a value of `std` is not positive, or the names are
-            not as many as the outputs.
+        ValueError: If a value of `std` is not positive, or the names are not as
+            many as the outputs.
 
     Example:
 
@@ -71,8 +76,9 @@ def export_saved_model(
     """
     if keras.backend.backend() not in ("tensorflow", "jax"):
         raise RuntimeError(
-            "A SavedModel is written with the backend 'tensorflow' or 'jax'; "
-            "set KERAS_BACKEND=tensorflow and load the same model there. "
+            "Keras's backend must be 'tensorflow' or 'jax' to write a "
+            "SavedModel. Set KERAS_BACKEND=tensorflow and load the same model "
+            "there. "
             f"Received: backend={keras.backend.backend()!r}"
         )
     require("tensorflow", extra="tensorflow")
@@ -100,7 +106,10 @@ def export_saved_model(
 
 
 def _described(model, shape, description):
-    """Returns the `Description` of a classifier, None of another model."""
+    """Returns the `Description` of a classifier, or `None` for another model.
+
+    A model with outputs `(batch, classes)` is a classifier.
+    """
     outputs = model.output_shape
     classifies = isinstance(outputs, tuple) and len(outputs) == 2
     if description is None:
@@ -113,7 +122,7 @@ def _described(model, shape, description):
     count = outputs[-1] if classifies else None
     if len(description.class_names) != count:
         raise ValueError(
-            "`description` must have a name for each number that the model "
+            "`description` must have one name for each class that the model "
             f"returns. Received: {len(description.class_names)} names and "
             f"output_shape={outputs}"
         )
@@ -121,7 +130,17 @@ def _described(model, shape, description):
 
 
 def write(request):
-    """Writes a SavedModel, see `Format.write`."""
+    """Writes a SavedModel, see `Format.write`.
+
+    Args:
+        request: `Request` of the precision `"float32"`.
+
+    Raises:
+        ImportError: If TensorFlow is not installed.
+        RuntimeError: If the process of TensorFlow fails.
+        ValueError: If the description does not have one name for each class,
+            or on PyTorch, if the model has layers that cannot be folded.
+    """
     if keras.backend.backend() in ("tensorflow", "jax"):
         export_saved_model(
             request.model,
@@ -137,15 +156,35 @@ def write(request):
 
 
 def convert(model, path, precision="float32", calibrate=None):
-    """Writes a folded model, in a process whose backend is TensorFlow."""
-    # What describes it stands there already.
+    """Writes a folded model, in a process whose backend is TensorFlow.
+
+    Args:
+        model: A model of stock layers that normalizes pixels itself.
+        path: Path of the folder to write. A description that stands beside it
+            is used for signatures.
+        precision: String, not used: a SavedModel has float32. Defaults to
+            `"float32"`.
+        calibrate: Not used. Every job of `tensorflow_process` has it. Defaults
+            to `None`.
+    """
+    # `export` has written the description before.
     known = Description.beside(path).exists()
     description = Description.read(path) if known else None
     export_saved_model(model, path, fold=False, description=description)
 
 
 def load(path):
-    """Returns what a SavedModel computes, see `Format.load`."""
+    """Loads a SavedModel in TensorFlow, see `Format.load`.
+
+    Args:
+        path: Path of the folder.
+
+    Returns:
+        A function from a list of arrays to a list of arrays.
+
+    Raises:
+        ImportError: If TensorFlow is not installed.
+    """
     tensorflow = require("tensorflow", extra="tensorflow")
     model = tensorflow.saved_model.load(str(path))
 

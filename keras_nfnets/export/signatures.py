@@ -1,6 +1,10 @@
 """Gives a SavedModel the signatures that a server is asked for.
 
-All runs in TensorFlow's graph; a server needs neither Keras nor this library.
+A classifier gets four: `serving_default` and `serving_uint8` take pixels,
+`serve_images` and `classify` take the bytes of image files. Another model gets
+`serving_default`. Everything, decoding and cropping too, runs in TensorFlow's
+graph: a server needs neither Keras nor this library. `docs/serving.md` shows
+requests.
 """
 
 import tempfile
@@ -10,20 +14,20 @@ from keras_nfnets.checks import printable
 from keras_nfnets.data import pixels
 from keras_nfnets.data.runtime import tensorflow
 
-# How many classes the signature `classify` names.
+# The number of classes that the signature `classify` names.
 TOP = 5
 
 
 def add_signatures(source, target, shape, description):
-    """Writes a SavedModel again, with what a server is asked for.
+    """Loads a SavedModel and writes it again with signatures.
 
     Args:
-        source: Path of a SavedModel with an endpoint `serve` of float32
-            images.
-        target: Path of the one to write.
-        shape: Tuple `(height, width, channels)` of the images.
-        description: `Description`, or `None` for what is no classifier, which
-            has `serving_default` alone.
+        source: Path of a SavedModel with an endpoint `serve` of float32 images.
+        target: Path of the SavedModel to write.
+        shape: Tuple `(height, width, channels)` of the images. Sides may be
+            `None`.
+        description: `Description` of a classifier, or `None` for another model.
+            Without a crop there are no signatures of files.
     """
     tf = tensorflow()
     module = tf.Module()
@@ -35,29 +39,37 @@ def add_signatures(source, target, shape, description):
         _save(module, target, {"serving_default": function})
         return
     with tempfile.TemporaryDirectory() as folder:
-        module.names = _table(Path(folder), description.class_names)
-        signatures = _of_images(module, spec)
+        module.names = _class_table(Path(folder), description.class_names)
+        signatures = _pixel_signatures(module, spec)
         if description.crop is not None and description.channels in (1, 3):
-            signatures |= _of_files(module, description)
+            signatures |= _file_signatures(module, description)
         _save(module, target, signatures)
 
 
 def _save(module, target, signatures):
+    """Writes a module as a SavedModel.
+
+    Args:
+        module: A `tf.Module` that holds what the signatures use.
+        target: Path of the SavedModel.
+        signatures: Dictionary of `tf.function`s by name.
+    """
     tf = tensorflow()
-    # Gradients of the layers' own would have to be traced again.
+    # Custom gradients would have to be traced again, and serving needs none.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(target), signatures, options)
 
 
 def _serve(model, spec):
-    """Returns a function of float32 or uint8 images, to the outputs."""
+    """Returns a function of float32 or uint8 images to the model's outputs."""
     tf = tensorflow()
 
     @tf.function
     def serve(images):
+        """Returns the outputs of images that are cast to float32."""
         images = tf.cast(images, tf.float32)
-        # No image at all becomes one, of which nothing is returned: not every
-        # kernel takes an empty batch.
+        # Not every kernel takes an empty batch. It gets one image of zeros, and
+        # its output is cut off.
         count = tf.shape(images)[0]
         none = tf.cast(tf.equal(count, 0), tf.int32)
         images = tf.pad(images, [[0, none], [0, 0], [0, 0], [0, 0]])
@@ -69,8 +81,11 @@ def _serve(model, spec):
     return serve
 
 
-def _table(folder, names):
-    """Returns a table of the classes' names, which is an asset."""
+def _class_table(folder, names):
+    """Returns a lookup table from numbers to the names of classes.
+
+    TensorFlow copies its file into the SavedModel, as an asset.
+    """
     tf = tensorflow()
     asset = folder / "classes.txt"
     lines = "".join(f"{printable(name)}\n" for name in names)
@@ -85,8 +100,8 @@ def _table(folder, names):
     return tf.lookup.StaticHashTable(rows, "")
 
 
-def _of_images(module, spec):
-    """Returns the signatures of pixels as the network takes them."""
+def _pixel_signatures(module, spec):
+    """Returns the signatures that take pixels, as the network does."""
     tf = tensorflow()
 
     def answer(images):
@@ -99,8 +114,8 @@ def _of_images(module, spec):
     }
 
 
-def _of_files(module, description):
-    """Returns the signatures of the bytes of image files."""
+def _file_signatures(module, description):
+    """Returns the signatures that take the bytes of image files."""
     tf = tensorflow()
     crop, channels = description.crop, description.channels
     max_pixels = description.max_pixels
@@ -118,6 +133,7 @@ def _of_files(module, description):
         return _answer(module, images(encoded))
 
     def classify(encoded):
+        """Returns the most probable classes of each image file."""
         probabilities, order = tf.math.top_k(
             module.serve(images(encoded)),
             min(TOP, len(description.class_names)),
@@ -132,6 +148,12 @@ def _of_files(module, description):
 
 
 def _answer(module, images):
+    """Returns the most probable class of each image and all probabilities.
+
+    Returns:
+        A dictionary with the names `"classes"`, `(batch,)`, and the numbers
+        `"probabilities"`, `(batch, classes)`.
+    """
     probabilities = module.serve(images)
     best = tensorflow().argmax(probabilities, axis=-1)
     return {

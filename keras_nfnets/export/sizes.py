@@ -1,4 +1,4 @@
-"""The same model, with its weights, for images of another size."""
+"""Makes a model for images of another size from the same layers."""
 
 import keras
 from keras import tree
@@ -8,20 +8,27 @@ from keras_nfnets.graph import check_functional
 
 
 def at_size(model, size=None):
-    """Returns a functional model of the layers that a model has.
+    """Returns a functional model that calls the layers of another model again.
 
     Args:
         model: A functional or built sequential Keras model.
         size: Integer, side in pixels of the images that it takes, or `"any"`.
-            Defaults to `None`, the model's own. Inputs that are no images
-            stay as they are.
+            Defaults to `None`, the model's own. Inputs that are not images,
+            without four axes, stay as they are.
 
     Returns:
-        A `keras.Model` that shares the layers.
+        A `keras.Model` that shares the layers and their weights. It takes
+        batches of any size and is not compiled.
 
     Raises:
-        ValueError: If `size` is neither, or the model is not known by its
-            graph, or has layers that need another size.
+        ValueError: If `size` is not one of these, if the model is not known by
+            its graph, or if a layer does not take images of that size.
+
+    Example:
+
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> at_size(model, 96).input_shape
+    (None, 96, 96, 3)
     """
     check_functional(model)
     if size not in (None, "any"):
@@ -33,7 +40,7 @@ def at_size(model, size=None):
         check_positive_integer(size=size)
     inputs = [
         keras.Input(
-            batch_shape=_shape(tensor.shape, size),
+            batch_shape=_input_shape(tensor.shape, size),
             dtype=tensor.dtype,
             name=tensor.name,
         )
@@ -44,8 +51,7 @@ def at_size(model, size=None):
         for layer in model.layers:
             x = layer(x)
         return keras.Model(inputs[0], x, name=model.name)
-    # Plain, so that what is returned is neither compiled nor of a class of
-    # the user's.
+    # A clone has the class of its model, and this one is a plain `keras.Model`.
     return keras.models.clone_model(
         keras.Model(model.input, model.output, name=model.name),
         input_tensors=tree.pack_sequence_as(model.input, inputs),
@@ -54,8 +60,9 @@ def at_size(model, size=None):
     )
 
 
-def _shape(shape, size):
-    # Any number of images, whatever the model was built for.
+def _input_shape(shape, size):
+    """Returns the shape of an input for images of a size."""
+    # The batch is free, whatever the model was built for.
     shape = (None, *shape[1:])
     if size is None or len(shape) != 4:
         return shape

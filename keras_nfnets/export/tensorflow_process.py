@@ -1,7 +1,9 @@
-"""A process of its own in which Keras's backend is TensorFlow.
+"""Runs a job in a process of its own, where Keras's backend is TensorFlow.
 
-Some formats are written by TensorFlow alone. From another backend the folded
-model goes there as a `.keras` file.
+TensorFlow alone writes some formats, and a process has one backend of Keras.
+`in_tensorflow` puts the folded model (a `.keras` file), the task and the images
+to calibrate with into a temporary folder, and starts this module as a program.
+`main` is what runs there.
 """
 
 import importlib
@@ -14,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-# By the name of a job, the function that does it there.
+# The function that does each job there. All take model, path, precision and
+# images to calibrate with.
 JOBS = {
     "litert": "keras_nfnets.export.litert:convert",
     "saved_model": "keras_nfnets.export.saved_model:convert",
@@ -30,7 +33,8 @@ def in_tensorflow(job, model, request):
         request: The `Request`, for path, precision and calibration.
 
     Raises:
-        RuntimeError: If the job failed; with what it said last.
+        RuntimeError: If the job fails. The message has the last line that it
+            wrote.
     """
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -56,7 +60,11 @@ def in_tensorflow(job, model, request):
 
 
 def main(folder):
-    """Does the job that is described in a folder."""
+    """Does the job that is described in a folder.
+
+    Args:
+        folder: Path of the folder that `in_tensorflow` filled.
+    """
     import keras
 
     folder = Path(folder)

@@ -1,4 +1,8 @@
-"""Folds stem, block and head, which are composed of other layers."""
+"""Folds stem, block and head, which are composed of other layers.
+
+Each rule calls the rules of the sublayers, in the order of the layer's own
+`call`. `RULES` at the end maps every class of this library to its rule.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,18 +13,33 @@ from keras import ops
 
 from keras_nfnets import layers
 from keras_nfnets.export.folding import single
+from keras_nfnets.export.folding.attention import (
+    efficient_channel_attention,
+    squeeze_excite,
+)
 from keras_nfnets.export.folding.scaled import Scaled, array
 from keras_nfnets.export.folding.single import (
     convolution,
     dense,
-    efficient_channel_attention,
-    squeeze_excite,
     vp_activation,
 )
 
 
 def stem(make, layer, x):
-    """Folds the stem: convolutions with activations between, and a pooling."""
+    """Folds the stem: convolutions with activations between, and a pooling.
+
+    A maximum commutes with a positive scale, so the pooling leaves the scale of
+    its inputs pending.
+
+    Args:
+        make: The `LayerFactory` of the stem.
+        layer: The `layers.Stem`.
+        x: `Scaled` images, `(batch, height, width, channels)`.
+
+    Returns:
+        A `Scaled`, smaller by the strides of the convolutions and of the
+        pooling.
+    """
     first, *others = layer.convs
     x = convolution(make.for_layer(first), first, x)
     for conv in others:
@@ -33,6 +52,11 @@ def stem(make, layer, x):
 
 
 def _max_pool(make, padding, x):
+    """Adds the stem's 3x3 pooling with stride 2.
+
+    `"symmetric"` adds one pixel on every side, which must not become the
+    maximum: it is filled with `-inf`.
+    """
     if padding == "symmetric":
         sides = ((0, 0), (1, 1), (1, 1), (0, 0))
         x = ops.pad(x, sides, constant_values=-math.inf)
@@ -41,7 +65,24 @@ def _max_pool(make, padding, x):
 
 
 def nf_block(make, layer, x):
-    """Folds a block. Its last layers take up `alpha` and the skip gain."""
+    """Folds a block of shortcut and branch.
+
+    The block computes `shortcut + alpha * gain * branch`. The last layer of the
+    branch takes up `alpha` and the skip gain. The sum needs both inputs without
+    a pending scale, so the scale of the block's inputs is multiplied out before
+    it.
+
+    Args:
+        make: The `LayerFactory` of the block.
+        layer: The `layers.NFBlock`.
+        x: `Scaled`, `(batch, height, width, channels)`.
+
+    Returns:
+        A `Scaled` with the scale 1. Stochastic depth is left out.
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Section 4.1 and Figure 3
+    """
     inputs = Scaled(make.materialize(x))
     act_in = layer.act_in
     activated = vp_activation(make.for_layer(act_in), act_in, inputs)
@@ -55,7 +96,11 @@ def nf_block(make, layer, x):
 
 
 def _branch(make, layer, x, scale):
-    """Returns the branch times `scale`, which its last layer takes up."""
+    """Returns the branch times `scale`, which its last layer takes up.
+
+    Where groups are split, the tensor is a list with one part for each group,
+    from the first convolution to the last activation before `conv2`.
+    """
 
     def act(x):
         return vp_activation(make.for_layer(layer.act), layer.act, x)
@@ -66,7 +111,7 @@ def _branch(make, layer, x, scale):
     def joined(x):
         return Scaled(make.for_layer(layer.act).join(x.tensor), x.scale)
 
-    # The groups stay apart from the first convolution to the last spatial one.
+    # `conv0` makes one part for each group, so that no split is needed.
     groups = layer.conv1.groups
     x = conv(layer.conv0, x, parts=groups if make.splits(groups) else 1)
     x = conv(layer.conv1, act(x))
@@ -81,6 +126,7 @@ def _branch(make, layer, x, scale):
 
 
 def _attend(make, layer, x, scale=1.0):
+    """Applies the block's channel attention by its rule."""
     if layer.attention == "eca":
         rule, attention = efficient_channel_attention, layer.eca
     else:
@@ -106,7 +152,20 @@ def _shortcut(make, layer, inputs, activated):
 
 
 def head(make, layer, x):
-    """Folds the head: a convolution, an activation, a pooling, a classifier."""
+    """Folds the head: a convolution, an activation, a pooling, a classifier.
+
+    Parts that the head lacks are left out. A maximum or a mean leaves the scale
+    of its inputs pending for the classifier's kernel.
+
+    Args:
+        make: The `LayerFactory` of the head.
+        layer: The `layers.Head`.
+        x: `Scaled`, `(batch, height, width, channels)`.
+
+    Returns:
+        A `Scaled`: predictions `(batch, classes)` in float32, pooled features
+        `(batch, channels)`, or features with both sides.
+    """
     if layer.conv:
         x = convolution(make.for_layer(layer.conv), layer.conv, x)
     x = vp_activation(make.for_layer(layer.act), layer.act, x)

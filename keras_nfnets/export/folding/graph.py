@@ -1,4 +1,12 @@
-"""Folds a model's graph and puts stock layers in the place of ours."""
+"""Folds a model's graph and puts stock layers in the place of ours.
+
+`fold` is the public function. Keras clones the model with a function that is
+called for each layer (`_Graph.call`). It calls a rule of `RULES` for our
+layers, a copy for stock layers with weights, and the same object for layers
+without. Tensors travel as `Scaled`: a factor stays pending until a kernel takes
+it up. A layer that can take none gets its tensors multiplied by theirs
+(`Rescaling`).
+"""
 
 import keras
 from keras import tree
@@ -41,19 +49,19 @@ HOMOGENEOUS = (
 
 
 def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
-    """Returns the model for inference, of stock Keras layers only.
+    """Returns the model for inference, made of stock Keras layers only.
 
     Kernels are standardized once. Gains, the activations' `gamma` and `beta`,
-    `alpha`, skip gains and the factor of channel attention go into kernels and
-    biases, or into the small gates of the attention. Dropout and stochastic
-    depth disappear. The outputs equal the model's up to float rounding. The
-    dtype policies stay, and kernels are folded in float32.
+    `alpha`, skip gains and the factor of channel attention are multiplied into
+    kernels and biases, or into the small gates of the attention. Dropout and
+    stochastic depth disappear. The outputs equal the model's up to float
+    rounding. Each layer keeps its dtype policy; kernels are folded in float32.
 
     A file that `save` writes loads with Keras alone, without this library. The
     weights are copies. Layers without weights are shared with `model`.
 
     Args:
-        model: A functional or sequential Keras model. Its layers are this
+        model: A functional or built sequential Keras model. Its layers are this
             library's and Keras's own.
         keep_unknown: Boolean, whether any other layer is kept and shared with
             `model`. Loading a saved model then needs that layer. Defaults to
@@ -63,8 +71,8 @@ def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
         A `keras.Model` with the inputs and outputs of `model`, not compiled.
 
     Raises:
-        ValueError: If the model has a `call` of its own (a subclassed model)
-            or is not built, or if it has unknown layers and `keep_unknown` is
+        ValueError: If the model has a `call` of its own (a subclassed model) or
+            is not built, or if it has unknown layers and `keep_unknown` is
             false. The message names all of them.
 
     Example:
@@ -96,30 +104,41 @@ def _check(model, keep_unknown=False):
 
 
 def fold_for_runtime(model):
-    """Folds for what has kernels for groups and GELU, as runtimes have.
+    """Folds a model for a runtime with kernels for groups and for GELU.
+
+    Keras on TensorFlow has neither, so `fold` splits groups and composes the
+    tanh form of GELU of stock layers.
 
     Args:
-        model: As for `fold`.
+        model: A functional or built sequential Keras model, as for `fold`.
 
     Returns:
-        A model as `fold` returns it, whose groups are not split.
+        A model as `fold` returns it, whose convolutions keep their groups. Its
+        tanh GELU is one `Activation` with `native.tanh_gelu`.
 
     Raises:
-        ValueError: As `fold` does.
+        ValueError: If the model is not known by its graph, or has unknown
+            layers.
     """
     _check(model)
     return _fold(model, model.name, native=True)
 
 
 class _End(keras.layers.Layer):
-    """Marks a model's outputs, where a scale has to be multiplied."""
+    """Marks a model's outputs, where a pending scale must be multiplied."""
 
     def call(self, inputs):
         return inputs
 
 
 def _fold(model, name, native=False):
-    """Returns the folded model without checking its layers."""
+    """Returns the folded model without checking its layers.
+
+    Args:
+        model: A functional or sequential model.
+        name: String, the name of the folded model.
+        native: Boolean, see `LayerFactory`. Defaults to `False`.
+    """
     graph = _Graph(model, native)
     if isinstance(model, keras.Sequential):
         inputs = x = keras.Input(
@@ -137,7 +156,14 @@ def _fold(model, name, native=False):
 
 
 class _Graph:
-    """Calls the layers of the folded model in the place of the model's."""
+    """Calls the layers of the folded model in the place of the model's.
+
+    `taken` has the names of the folded model's layers. A layer that takes up
+    scales and is called twice has two folded forms, since the scales may
+    differ. Any other stock layer with weights has one copy (`copies`).
+    `materialized` keeps each tensor that was multiplied by its scale, so that
+    two readers share it.
+    """
 
     def __init__(self, model, native):
         self.native = native
@@ -150,7 +176,10 @@ class _Graph:
     def call(self, layer, *args, **kwargs):
         """Returns a layer's folded outputs: a `Scaled`, or tensors.
 
-        An argument is a `Scaled` too, or a tensor.
+        Args:
+            layer: A layer, model or operation of the original model.
+            *args: What it is called with. A tensor may come as a `Scaled`.
+            **kwargs: Keyword arguments of the call.
         """
         first = args[0] if args else kwargs.get("inputs")
         x = first if isinstance(first, Scaled) else Scaled(first)
@@ -163,7 +192,7 @@ class _Graph:
             return Scaled(layer(x.tensor), x.scale)
         if kind is keras.layers.Activation and our_function(layer):
             return single.function(self._factory(layer), layer.activation, x)
-        # A quantized or adapted (LoRA) kernel has more weights.
+        # A quantized layer, or one with LoRA, has more weights and is copied.
         if kind in LINEAR and len(layer.weights) == 1 + layer.use_bias:
             return self._linear(layer, x)
         args, kwargs = tree.map_structure(self._materialize, (args, kwargs))
@@ -177,6 +206,7 @@ class _Graph:
         )
 
     def _materialize(self, x):
+        """Multiplies a `Scaled` by its scale; others stay as they are."""
         if not isinstance(x, Scaled):
             return x
         key = id(x.tensor), x.scale
@@ -187,14 +217,18 @@ class _Graph:
         return self.materialized[key][0]
 
     def _end(self, x):
-        # Keras 3.13 makes no model of an input alone.
+        """Returns an output of the model, which must not be an input itself."""
+        # Keras 3.13 makes no model whose output is an input.
         if not isinstance(x._keras_history.operation, keras.layers.InputLayer):
             return x
         name = unique("identity", self.taken)
         return keras.layers.Identity(name=name, dtype=x.dtype)(x)
 
     def _linear(self, layer, x):
-        """Copies a linear layer with the scale of its inputs in its kernel."""
+        """Copies a linear layer with the scale of its inputs in its kernel.
+
+        `W (s x) + b = (s W) x + b`, so the bias stays as it is.
+        """
         config = layer.get_config()
         config["name"] = unique(layer.name, self.taken)
         function = our_function(layer)
@@ -218,10 +252,11 @@ class _Graph:
         if not is_functional(layer):
             copy.set_weights(layer.get_weights())
             if hasattr(copy, "finalize_state"):
-                copy.finalize_state()  # Normalization computes with it
+                copy.finalize_state()  # `Normalization` caches its weights.
         return outputs
 
     def _copy(self, layer):
+        """Returns a layer with the same configuration, and a model folded."""
         name = unique(layer.name, self.taken)
         if is_functional(layer):
             return _fold(layer, name, self.native)
@@ -229,7 +264,10 @@ class _Graph:
 
 
 def _is_shared(layer):
-    """Returns whether both models have the same layer object."""
+    """Returns whether both models have the same layer object.
+
+    Stock layers without weights and unknown layers are shared.
+    """
     if type(layer) in RULES or is_functional(layer):
         return False
     return not is_stock(type(layer)) or not getattr(layer, "weights", None)

@@ -1,4 +1,8 @@
-"""Finds the layers of a model that folding does not know."""
+"""Finds the layers of a model that folding does not know.
+
+Folding knows the layers of `RULES` and Keras's own, as long as no argument of
+theirs is an object of the user's, such as an activation.
+"""
 
 import keras
 
@@ -19,7 +23,15 @@ LINEAR = (
 
 
 def operations(model):
-    """Returns the layers and operations of a functional or sequential model."""
+    """Returns the layers and operations of a functional or sequential model.
+
+    Args:
+        model: A functional or sequential model.
+
+    Returns:
+        A list. The operations of `keras.ops` in a functional model are among
+        its items; those of models inside it are not.
+    """
     if isinstance(model, keras.Sequential):
         return model.layers
     return model.operations
@@ -28,10 +40,15 @@ def operations(model):
 def unknown(model, is_known, prefix=""):
     """Yields the names and classes of layers that are not known.
 
+    Models inside the model are searched as well.
+
     Args:
         model: A functional or sequential model.
         is_known: Function of a layer or operation that returns a boolean.
         prefix: String, the start of the names. Defaults to `""`.
+
+    Yields:
+        Strings such as `"backbone/norm (GroupNormalization)"`.
     """
     for layer in operations(model):
         name = f"{prefix}{layer.name}"
@@ -42,14 +59,30 @@ def unknown(model, is_known, prefix=""):
 
 
 def our_function(layer):
-    """Returns a stock layer's activation if it is one of ours, or `None`."""
+    """Returns a stock layer's activation if it is one of this library's.
+
+    Args:
+        layer: A layer.
+
+    Returns:
+        The activation, a key of `FUNCTIONS`, or `None`.
+    """
     if type(layer) not in (*LINEAR, keras.layers.Activation):
         return None
     return layer.activation if layer.activation in FUNCTIONS else None
 
 
 def can_be_folded(layer):
-    """Returns whether a layer and its activations can be folded or copied."""
+    """Returns whether a layer and its activations can be folded or copied.
+
+    Args:
+        layer: A layer or operation.
+
+    Returns:
+        A boolean. It is `False` for a layer of ours whose activation is neither
+        this library's nor Keras's, and for a stock layer with an argument of
+        another package's class.
+    """
     if type(layer) in RULES:
         names = ("activation", "classifier_activation")
         functions = (getattr(layer, name, None) for name in names)

@@ -1,7 +1,7 @@
 """Folds each layer that is not composed of others into stock layers.
 
 A rule takes a `LayerFactory`, the layer and its inputs as a `Scaled`, and
-returns a `Scaled`. The factor of a layer becomes the pending scale of its
+returns a `Scaled`. The factor of an activation becomes the pending scale of its
 outputs, and the next kernel takes it up.
 """
 
@@ -26,7 +26,7 @@ CONVOLUTIONS = {
 # The tanh form of GELU is `x * sigmoid(x * (SLOPE + CUBIC * x ** 2))`.
 SLOPE = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715 * SLOPE
-# The settings of a convolution that its outputs depend on.
+# The settings of a convolution that its outputs depend on, beside its weights.
 GEOMETRY = (
     "filters",
     "kernel_size",
@@ -38,7 +38,8 @@ GEOMETRY = (
     "depth_multiplier",
     "use_bias",
 )
-# Our activations, as a layer takes them for its argument `activation`.
+# The functions that a layer may have as its argument `activation`, and their
+# names and whether they include `gamma`.
 FUNCTIONS = {
     get(name, use_gamma): (name, use_gamma)
     for name in GAMMA
@@ -47,11 +48,31 @@ FUNCTIONS = {
 
 
 def vp_activation(make, layer, x):
+    """Folds a variance-preserving activation: `gamma` and `beta` stay pending.
+
+    Args:
+        make: The `LayerFactory` of the layer.
+        layer: The `layers.VPActivation`.
+        x: `Scaled` of one tensor or of parts. A pending scale is multiplied
+            out, since the function is not linear.
+
+    Returns:
+        A `Scaled` of the plain function, with the scale `gamma * beta`.
+    """
     return _activated(make, x, layer.activation, layer.use_gamma, layer.beta)
 
 
 def function(make, activation, x):
-    """Folds the function that a layer has as its argument `activation`."""
+    """Folds the function that a layer has as its argument `activation`.
+
+    Args:
+        make: A `LayerFactory`.
+        activation: Function of a tensor, or `None` for none.
+        x: `Scaled` of one tensor.
+
+    Returns:
+        A `Scaled`. For an activation of this library, its factor is pending.
+    """
     if activation is None or activation is keras.activations.linear:
         return x
     if activation in FUNCTIONS:
@@ -62,6 +83,7 @@ def function(make, activation, x):
 
 
 def _activated(make, x, name, use_gamma, beta=1.0):
+    """Returns an activation as a `Scaled` with its factor pending."""
     scale = beta * (GAMMA[name] if use_gamma else 1.0)
     if isinstance(x.tensor, list):
         parts = [_stock_activation(make, part, name) for part in x.tensor]
@@ -70,7 +92,7 @@ def _activated(make, x, name, use_gamma, beta=1.0):
 
 
 def _stock_activation(make, x, name):
-    """Calls the stock layers that compute an activation."""
+    """Calls the stock layers that compute an activation without its factor."""
     if name == "identity":
         return x
     if name == "gelu":
@@ -96,6 +118,16 @@ def _gelu(make, x):
 
 
 def ws_convolution(make, layer, x):
+    """Folds a convolution with weight standardization and its activation.
+
+    Args:
+        make: The `LayerFactory` of the layer.
+        layer: The layer, of a class of `CONVOLUTIONS`.
+        x: `Scaled` of one tensor, with the channels last.
+
+    Returns:
+        A `Scaled` of one tensor.
+    """
     x = convolution(make, layer, x)
     x = Scaled(make.join(x.tensor), x.scale)
     return function(make.scope("activation"), layer.activation, x)
@@ -123,7 +155,7 @@ def convolution(make, layer, x, scale=1.0, parts=1):
         weights.append(array(layer.bias) * scale)
     tensors = x.tensor if isinstance(x.tensor, list) else [x.tensor]
     if settings["padding"] == "symmetric":
-        # With stride 1 both pad the same pixels.
+        # With stride 1 "same" pads the same pixels. Else `_pad` has padded.
         settings["padding"] = "same" if set(layer.strides) == {1} else "valid"
         tensors = [_pad(make.scope("pad"), layer, part) for part in tensors]
     if make.splits(settings.get("groups", 1)):
@@ -131,7 +163,7 @@ def convolution(make, layer, x, scale=1.0, parts=1):
         settings["groups"] = 1
         if len(tensors) == 1:
             tensors = ops.split(tensors[0], parts, axis=-1)
-    # The weights are replaced at once, and random ones would take seconds.
+    # The weights are replaced at once; drawing random ones takes long.
     settings[layer.kernel_initializer_argument] = "zeros"
     kind = CONVOLUTIONS[type(layer)]
     if parts == 1:
@@ -163,7 +195,17 @@ def _pad(make, layer, x):
 
 
 def dense(make, layer, x, **settings):
-    """Folds a dense layer without its activation."""
+    """Folds a dense layer without its own activation.
+
+    Args:
+        make: The `LayerFactory` of the layer.
+        layer: The `keras.layers.Dense`.
+        x: `Scaled`, `(batch, ..., inputs)`. The kernel takes up its scale.
+        **settings: Arguments of the new `Dense`, such as `activation`.
+
+    Returns:
+        A `Scaled` without a pending scale.
+    """
     weights = [array(layer.kernel) * x.scale]
     if layer.use_bias:
         weights.append(array(layer.bias))
@@ -179,47 +221,31 @@ def dense(make, layer, x, **settings):
     return Scaled(outputs)
 
 
-def squeeze_excite(make, layer, x, scale=1.0):
-    """Folds squeeze-excite: a pooled mean, two dense layers, a gate."""
-    mean = make.scope("mean")(
-        keras.layers.GlobalAveragePooling2D, x.tensor, keepdims=True
-    )
-    reduce, expand = make.for_layer(layer.reduce), make.for_layer(layer.expand)
-    hidden = dense(reduce, layer.reduce, Scaled(mean, x.scale))
-    hidden = function(reduce.scope("activation"), layer.activation, hidden)
-    gate = dense(expand, layer.expand, hidden, activation="sigmoid").tensor
-    return _gated(make, x, gate, scale * layer.scale)
-
-
-def efficient_channel_attention(make, layer, x, scale=1.0):
-    """Folds ECA: a pooled mean, a 1D convolution over channels, a gate."""
-    channels = x.tensor.shape[-1]
-    gate = make.scope("mean")(keras.layers.GlobalAveragePooling2D, x.tensor)
-    gate = make.scope("column")(keras.layers.Reshape, gate, (channels, 1))
-    gate = make.for_layer(layer.conv)(
-        keras.layers.Conv1D,
-        gate,
-        filters=1,
-        kernel_size=layer.conv.kernel_size,
-        padding="same",
-        activation="sigmoid",
-        use_bias=False,
-        weights=[array(layer.conv.kernel) * x.scale],
-    )
-    gate = make.scope("gate")(keras.layers.Reshape, gate, (1, 1, channels))
-    return _gated(make, x, gate, scale * layer.scale)
-
-
-def _gated(make, x, gate, scale):
-    # The kernel before cannot take up the scale, since the gate depends on its
-    # outputs. The gate can, and it has one number for each channel.
-    gate = make.materialize(Scaled(gate, scale * x.scale))
-    return Scaled(make.multiply(x.tensor, gate))
-
-
 def stochastic_depth(make, layer, x):
+    """Folds stochastic depth, which is the identity at inference.
+
+    Args:
+        make: A `LayerFactory`.
+        layer: The `layers.StochasticDepth`.
+        x: `Scaled`.
+
+    Returns:
+        `x` itself.
+    """
     return x
 
 
 def skip_gain(make, layer, x):
+    """Folds a skip gain into the pending scale.
+
+    Args:
+        make: A `LayerFactory`.
+        layer: The `layers.SkipGain`.
+        x: `Scaled`.
+
+    Returns:
+        A `Scaled` of the same tensor.
+
+    Reference: [De and Smith, 2020](https://arxiv.org/abs/2002.10444)
+    """
     return x.times(array(layer.gain))

@@ -1,13 +1,15 @@
-"""Eight-bit ONNX files, by ONNX Runtime's static quantization."""
+"""Makes 8-bit ONNX files by ONNX Runtime's static quantization."""
 
 from keras_nfnets.extras import require
 
 
 def quantize(source, target, batches):
-    """Writes a file whose convolutions compute with integers.
+    """Writes a file whose convolutions compute with 8-bit integers.
 
-    Weights have a scale for each output channel. Activations have one for
-    each tensor, of the least and the greatest value that `batches` lead to.
+    The file has a pair of `QuantizeLinear` and `DequantizeLinear` around every
+    tensor (the format QDQ), which runtimes fuse into integer kernels. Weights
+    have one scale for each output channel. Activations have one scale for each
+    tensor: it covers the least and the greatest value that `batches` lead to.
 
     Args:
         source: Path of a float32 ONNX file.
@@ -16,6 +18,8 @@ def quantize(source, target, batches):
 
     Raises:
         ImportError: If ONNX Runtime is not installed.
+
+    Reference: [Jacob et al., 2018](https://arxiv.org/abs/1712.05877)
     """
     require("onnxruntime", extra="onnx")
     quantization = require("onnxruntime.quantization", extra="onnx")
@@ -27,18 +31,19 @@ def quantize(source, target, batches):
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        # Weights of 7 bits. With 8, products overflow on CPUs without VNNI: a
-        # network that had 99.2 % of the digits right then had 89.7 %.
+        # Weights get 7 bits. With 8, sums of two products saturate at 16 bits
+        # on CPUs without VNNI, and the accuracy falls.
         reduce_range=True,
     )
 
 
 class _Batches:
-    """What ONNX Runtime asks for calibration."""
+    """Gives ONNX Runtime its batches for calibration, one a call."""
 
     def __init__(self, batches):
         self.batches = iter(batches)
 
     def get_next(self):
+        """Returns the next batch in a dictionary, or `None` at the end."""
         batch = next(self.batches, None)
         return None if batch is None else {"images": batch}
