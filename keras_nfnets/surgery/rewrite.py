@@ -96,7 +96,7 @@ class Rewriter:
         raise NotImplementedError
 
     def note(self, layer, change, changed, variance=None):
-        """Adds the row of one layer to the report; see `Row` for the arguments."""
+        """Adds the row of one layer to the report, see `Row`."""
         kind = type(layer).__name__
         self.rows.append(Row(layer.name, kind, change, changed, variance))
 

@@ -82,7 +82,7 @@ class Signal:
 
     @property
     def correlation(self):
-        """The correlation of two neighbouring pixels, 0 for constant channels."""
+        """The correlation of neighbouring pixels; 0 for constant channels."""
         if self.variance == 0:
             return 0.0
         left, right = np.moveaxis(self.pairs - self.means[:, None, None], 2, 0)

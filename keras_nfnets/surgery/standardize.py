@@ -61,7 +61,7 @@ class _Standardizer(Rewriter):
     """Standardizes each convolution and copies all other layers."""
 
     def rewrite(self, layer, args, kwargs):
-        """Calls the standardized form of a convolution, or a copy of the layer."""
+        """Calls a convolution's standardized form, or a copy of the layer."""
         if type(layer) not in STANDARDIZED:
             self.note(layer, "kept", False)
             return copy_of(layer, args, kwargs)
