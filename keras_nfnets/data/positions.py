@@ -7,7 +7,7 @@ what `read` of the source's part takes.
 
 from keras_nfnets.data.order import shuffled_positions
 from keras_nfnets.data.runtime import tensorflow
-from keras_nfnets.data.shards import host_count, unbroken, whole_epoch
+from keras_nfnets.data.shards import host_count, until_broken, whole_epoch
 from keras_nfnets.data.sources import Streamed
 
 
@@ -45,7 +45,7 @@ def train_records(source, seed, first, hosts):
             return records
         return whole_epoch(records, count, source, part.files)
 
-    epochs = unbroken(tf.data.Dataset.range(tf.int64.max), source)
+    epochs = until_broken(tf.data.Dataset.range(tf.int64.max), source)
     records = epochs.flat_map(epoch_records)
     return tf.data.Dataset.zip(positions, records.skip(first // hosts))
 

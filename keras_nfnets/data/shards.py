@@ -71,7 +71,7 @@ def whole_epoch(records, count, source, files):
     return numbered.scan(start, hold_back).skip(1)
 
 
-def unbroken(epochs, source):
+def until_broken(epochs, source):
     """Ends a dataset of epochs once the source is known to be broken.
 
     Otherwise epochs without records would follow each other for ever.

@@ -29,8 +29,8 @@ def _rows(base, columns, rows):
 
 
 # Brock et al., 2021 (arXiv 2102.06171), Section 4 and Appendix A. The F7 is in
-# its code only. The paper also reports an F5 of 86.3 top-1, which is trained with
-# SAM as the F6 is.
+# its code only. The paper also reports an F5 of 86.3 top-1 that is trained with
+# SAM, as the F6 is.
 RECIPES: dict[str, Recipe] = _rows(
     Recipe(),
     ("randaugment_magnitude", "sam_rho"),

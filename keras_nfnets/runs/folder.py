@@ -36,8 +36,10 @@ class Run:
         path: String or path of the folder.
 
     Attributes:
-        model, checkpoints, saved_model, history, curves, logs, config: Paths of
-            what the folder holds. `checkpoints` is a `Checkpoints`.
+        model: Path of the best model.
+        checkpoints: `Checkpoints` to resume from.
+        saved_model: Path of the exported SavedModel.
+        history, curves, logs, config: Paths of the other files.
 
     Example:
 

@@ -4,19 +4,22 @@ Two sources publish weights: the papers' code, written with Haiku, and timm
 (PyTorch Image Models). Each has its own names and, for timm, its own order of
 axes. The tables below translate a module and its variable apart.
 
-Follow one kernel of NFNet-F1, the first dense layer of squeeze-and-excitation
-in the second block:
+Follow one kernel of NFNet-F1, that of the first dense layer of
+squeeze-and-excitation in the second block:
 
-    stage1_block1/squeeze_excite/reduce/kernel    here, IO: (256, 128)
+    stage1_block1/squeeze_excite/reduce/kernel         IO: (256, 128)
 
 1. It is split into the module `stage1_block1/squeeze_excite/reduce` and the
-variable `kernel`. 2. The block gets the source's name. Haiku counts blocks
-through the network (`nf_block_1`), timm counts stages from zero (`stages.0.1`).
+   variable `kernel`.
+2. The block gets the source's name. Haiku counts blocks through the network
+   (`nf_block_1`), timm counts stages from zero (`stages.0.1`).
 3. The row `squeeze_excite/reduce` of `HAIKU_BLOCK` and `TIMM_BLOCK` gives the
-rest of the module. Modules of stem and head are in a table of their own. 4. The
-row `kernel` of `HAIKU_VARIABLES` and `TIMM_VARIABLES` gives the variable. 5.
-Haiku has the axes of Keras. For timm, the first row of `TIMM_AXES` that fits
-says how to move them: timm computes dense layers as 1x1 convolutions.
+   rest of the module. Modules of stem and head have names of their own, as in
+   `HAIKU_HEAD` and `TIMM_HEAD`.
+4. The row `kernel` of `HAIKU_VARIABLES` and `TIMM_VARIABLES` gives the
+   variable.
+5. Haiku has the axes of Keras. For timm, the first row of `TIMM_AXES` that fits
+   gives the axes. timm computes these dense layers as 1x1 convolutions.
 
 The results are the names in the files:
 
