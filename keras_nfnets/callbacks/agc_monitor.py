@@ -136,7 +136,7 @@ class AGCMonitor(keras.callbacks.Callback):
     def _watched(self):
         """Returns the optimizer that is monitored."""
         # On JAX, reading `self.model` copies the trained values into the
-        # variables. It is needed where `self.optimizer` is returned too.
+        # variables, also into those of `self.optimizer`.
         model = self.model
         if self.optimizer is not None:
             return self.optimizer

@@ -72,7 +72,7 @@ def duration(seconds: float) -> str:
 
 
 class HideAGCDetails(keras.callbacks.ProgbarLogger):
-    """A progress bar without the details that AGC reports.
+    """Shows a progress bar without the details that AGC reports.
 
     `AGC(detailed=True)` adds a fraction of clipped units for each part of the
     network to the logs, and Keras's bar shows all logs. This bar takes the

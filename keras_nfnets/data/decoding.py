@@ -34,8 +34,8 @@ def decode_train(raw, source, recipe, seed):
         image = _random_crop(raw, source, seed)
     else:
         image = decode_whole(raw, source)
-    # Bicubic resizing reads each pixel about sixteen times, and reads floats
-    # faster than bytes, so the copy pays.
+    # Bicubic resizing reads sixteen values for each one that it writes, and
+    # reads floats faster than bytes, so the copy pays.
     image = tf.cast(image, tf.float32)
     image = _resize(image, recipe.train_size, source.channels)
     if recipe.random_flip:

@@ -83,7 +83,8 @@ def partners_in_batch(count, parts, key):
     """
     tf = tensorflow()
     order = tf.random.stateless_uniform((count,), key)
-    # Adding 1 per part sorts by part first, then by the drawn number.
+    # A drawn number is below 1, so adding 1 for each part before an image's own
+    # sorts by part first.
     for part in parts:
         order += tf.cast(tf.range(count) >= part, tf.float32)
     return tf.argsort(order, stable=True)

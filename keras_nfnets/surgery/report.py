@@ -13,7 +13,7 @@ from keras_nfnets.files import replacing
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What became of one layer.
+    """Says what became of one layer.
 
     Args:
         name: String, the layer's name.

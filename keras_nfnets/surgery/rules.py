@@ -60,8 +60,8 @@ def convolution(layer, tensor, before):
     axes = layer.kernel_unit_axes
     fan_in = math.prod(layer.kernel.shape[axis] for axis in axes)
     if isinstance(layer, keras.layers.Conv2DTranspose):
-        # Of the kernel's taps, one in `prod(strides)` meets an input pixel;
-        # the others meet the zeros between the pixels.
+        # One in `prod(strides)` of the kernel's taps meets an input pixel. The
+        # others meet the zeros between the pixels.
         fraction = 1 / math.prod(layer.strides)
         windows = [Window(None, 1)]
         before = signals.scaled(before, math.sqrt(fraction))

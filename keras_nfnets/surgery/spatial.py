@@ -79,8 +79,9 @@ def _after_stride(signal, windows, channels):
     """
     size, stride = windows[0].size, windows[0].stride
     fan_in = math.prod(window.size for window in windows) * channels
-    # Neighbouring positions share `taps` weights' worth of input. Different
-    # weights of a kernel of mean 0 are correlated negatively.
+    # Two neighbouring windows overlap in `taps` input values. Each of them
+    # meets two different weights, which are correlated negatively in a kernel
+    # of mean 0.
     taps = max(size - stride, 0) * fan_in / size
     own = -taps / (fan_in * (fan_in - 1)) if fan_in > 1 else 0.0
     rho = signal.correlation
