@@ -11,15 +11,13 @@ class AveragedWeights(keras.callbacks.SwapEMAWeights):
     by adding and subtracting. That rounds, so training would go on with
     slightly other weights. This callback swaps exactly.
 
-    It is also a context: inside, the model has the averages, for example while
-    it is saved.
+    It is also a context for other callbacks: inside, the model has the
+    averages, for example while it is saved.
 
     Example:
 
     >>> averages = keras_nfnets.callbacks.AveragedWeights()
     >>> model.fit(x, y, validation_data=(x, y), callbacks=[averages])
-    >>> with averages:
-    ...     model.save("averaged.keras")
     """
 
     def __init__(self) -> None:
