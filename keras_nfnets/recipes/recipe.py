@@ -35,7 +35,7 @@ class Recipe:
             Defaults to `5.0`.
         momentum: Float in [0, 1). Defaults to `0.9`.
         nesterov: Boolean, whether momentum is Nesterov's. Defaults to `True`.
-            l2: Float, the papers' weight decay. Defaults to `2e-5`.
+        l2: Float, the papers' weight decay. Defaults to `2e-5`.
         label_smoothing: Float in [0, 1). Defaults to `0.1`.
         dropout: Float in [0, 1), rate before the classifier. Defaults to `0.2`.
         stochastic_depth: Float in [0, 1), see `NFNet`. Defaults to `0.25`.

@@ -99,7 +99,7 @@ class Settings:
 
         Example:
 
-        >>> from_options(seed=1).differences({"seed": 2, "epochs": None})
+        >>> from_options(seed=1).differences({"seed": 2, "data": "digits"})
         {'seed': 1}
         """
         own = {name: option.read(self) for name, option in OPTIONS.items()}
