@@ -1,4 +1,4 @@
-"""Rewrites networks of other people as normalizer-free ones.
+"""Rewrites other Keras networks as normalizer-free ones.
 
 `standardize` replaces the convolutions and keeps all else. `normalizer_free`
 also removes batch normalization, by a plan of the signal's variance. Both
