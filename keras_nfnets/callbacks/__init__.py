@@ -1,4 +1,12 @@
-"""Callbacks for any `fit`; `keras_nfnets.runs` has those of a run."""
+"""Provides callbacks for the `fit` of any Keras model.
+
+`AGCMonitor` and `SignalPropagation` record what happens inside the network;
+`draw_agc` and `plot_signal_propagation` draw such records. `Throughput` and
+`Progress` measure speed. `AveragedWeights`, `FiniteLoss` and `HideAGCDetails`
+change how Keras evaluates, stops and shows its progress.
+
+Callbacks that write a run folder are in `keras_nfnets.runs`.
+"""
 
 from keras_nfnets.callbacks.agc_monitor import AGCMonitor as AGCMonitor
 from keras_nfnets.callbacks.agc_picture import draw_agc as draw_agc

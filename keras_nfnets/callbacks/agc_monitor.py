@@ -19,40 +19,42 @@ COLUMNS = ("epoch", "layer", "agc_clipped", "agc_ratio")
 class AGCMonitor(keras.callbacks.Callback):
     """Records for each layer how much AGC clips there.
 
-    Two numbers are means over the steps of an epoch. `agc_clipped` is the
-    share of the layer's units that were clipped, counted as in
-    `keras_nfnets.AGC`: of units whose weights are above the floor.
-    `agc_ratio` is the norm of the layer's gradient before clipping, over that
-    of its weights, or over `epsilon` where that is larger. A layer here is
-    what the paths of variables name, as `stage1_block1/conv1`; what `exclude`
-    leaves out of clipping is in neither number.
+    It keeps two numbers, each the mean over the steps of an epoch:
 
-    It works in `fit` of an `AGCModel` and of any model whose optimizer
-    `optimizers.with_agc` made. The numbers are not in the logs, so not in
-    `history`. An optimizer that was monitored goes on to keep them after
-    `fit`; without this callback a step computes nothing for them. A step that
-    was traced or compiled before is traced once more.
+    - `agc_clipped` is the fraction of the layer's units that were clipped. As
+      in `keras_nfnets.AGC`, only units whose weights are above the floor count.
+    - `agc_ratio` is the norm of the layer's gradient before clipping, divided
+      by the norm of its weights, or by `epsilon` where that is larger.
 
-    The files are written after every epoch, and the picture after `fit`. Of
-    several processes all need the callback, and one of them the paths.
+    A layer is a prefix of the paths of variables, as `stage1_block1/conv1`.
+    Variables that `exclude` leaves unclipped are in neither number.
+
+    The callback works with an `AGCModel`, and with any model whose optimizer
+    `optimizers.with_agc` made. The numbers do not appear in the logs or in
+    `history`. The first `fit` with this callback traces the step once more;
+    afterwards the optimizer keeps the numbers, also without the callback.
+
+    The files are written after every epoch, and the picture after `fit`. In a
+    training by several processes every process needs the callback, and only one
+    of them the paths.
 
     Args:
-        csv: String or path of a CSV file, a row for each epoch and layer.
-            A number that no step has is empty. A file that is there is
-            replaced. Defaults to `None`, for none.
+        csv: String or path of a CSV file, with one row per epoch and layer. A
+            number that no step has is empty. An existing file is replaced.
+            Defaults to `None`, for none.
         picture: String or path of a picture, see `draw_agc`. Defaults to
             `None`, for none.
         log_dir: String or path of a folder for TensorBoard, with the tags
             `agc_clipped/<layer>` and `agc_ratio/<layer>`. Defaults to `None`,
             for none.
-        optimizer: The optimizer to look at, where a model has several.
-            Defaults to `None`, the one that the model was compiled with.
+        optimizer: The optimizer to monitor, where a model has several. Defaults
+            to `None`, the one that the model was compiled with.
 
     Attributes:
-        rows: List of dictionaries, with `epoch` (from 1), `layer`,
-            `agc_clipped` and `agc_ratio`: floats, or `None` where no step
-            has the number. A `fit` that does an epoch again replaces it and
-            what comes after it.
+        rows: List of dictionaries with `epoch` (from 1), `layer`, `agc_clipped`
+            and `agc_ratio`. The two numbers are floats, or `None` where no step
+            has them. A `fit` that repeats an epoch replaces the rows of that
+            epoch and of all later ones.
 
     Raises:
         ValueError: If the optimizer has no AGC.
@@ -80,13 +82,18 @@ class AGCMonitor(keras.callbacks.Callback):
         self.optimizer = optimizer
         self.rows: list[dict[str, Any]] = []
         self._writer = None
-        # What is missing is said before the training, not after it.
+        # A missing package has to be named before the training, not after it.
         if log_dir is not None:
             self._summary = require("tensorboard.summary")
         if picture is not None:
             require("matplotlib.figure")
 
     def set_model(self, model: keras.Model) -> None:
+        """Makes the optimizer keep the numbers, and has the step traced again.
+
+        Raises:
+            ValueError: If the optimizer has no AGC.
+        """
         super().set_model(model)
         optimizer = self._watched()
         if not has_agc(optimizer):
@@ -102,9 +109,11 @@ class AGCMonitor(keras.callbacks.Callback):
                 model.train_function = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Sets the sums of the last epoch to zero."""
         agc_layers.reset(self._watched())
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Appends the rows of the epoch, and writes them to the files."""
         found = [
             dict(zip(COLUMNS, (epoch + 1, layer, *values), strict=True))
             for layer, values in agc_layers.read(self._watched()).items()
@@ -117,6 +126,7 @@ class AGCMonitor(keras.callbacks.Callback):
             self._write_summary(found, epoch)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
+        """Closes the TensorBoard file and draws the picture."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -124,13 +134,16 @@ class AGCMonitor(keras.callbacks.Callback):
             draw_agc(self.rows, self.picture)
 
     def _watched(self):
-        # On JAX, asking for the model brings the values of variables back.
+        """Returns the optimizer that is monitored."""
+        # On JAX, reading `self.model` copies the trained values into the
+        # variables, also into those of `self.optimizer`.
         model = self.model
         if self.optimizer is not None:
             return self.optimizer
         return getattr(model, "optimizer", None)
 
     def _write_csv(self):
+        """Writes all rows to the CSV file, which is replaced as a whole."""
         with replacing(self.csv) as temporary:
             with temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv_module.DictWriter(file, COLUMNS)

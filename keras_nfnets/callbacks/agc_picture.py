@@ -10,21 +10,22 @@ from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
 PANELS = {
-    "agc_clipped": "share of clipped units",
+    "agc_clipped": "fraction of clipped units",
     "agc_ratio": "norm of gradient / norm of weights",
 }
 MOST_LABELS = 60
 
 
 def draw_agc(rows: Sequence[Mapping[str, Any]], path: FilePath) -> None:
-    """Draws two heat maps of layers over epochs: shares and ratios.
+    """Draws what AGC clipped as two heat maps of layers over epochs.
 
-    Colours of the ratios are on a logarithmic scale. What has no number stays
-    blank.
+    The left one shows the fraction of clipped units, the right one the norm of
+    the gradient over that of the weights, on a logarithmic colour scale. Cells
+    without a number stay blank. Of many layers only some are labelled.
 
     Args:
-        rows: List of dictionaries, `AGCMonitor.rows`. Nothing is drawn of an
-            empty one.
+        rows: List of dictionaries, `AGCMonitor.rows`. An empty list draws
+            nothing.
         path: String or path of the picture.
 
     Raises:
@@ -55,6 +56,7 @@ def draw_agc(rows: Sequence[Mapping[str, Any]], path: FilePath) -> None:
 
 
 def _table(rows, name, layers, epochs):
+    """Returns one number as an array `(layers, epochs)`, NaN for none."""
     table = np.full((len(layers), len(epochs)), np.nan)
     for row in rows:
         if row[name] is not None:
@@ -71,7 +73,7 @@ def _draw(axes, values, epochs, is_ratio):
         values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
         known = values[~np.isnan(values)]
         low, high = (known.min(), known.max()) if known.size else (1, 1)
-        # One value alone would make a scale of no width.
+        # A single value would give a colour scale of zero width.
         scale = colors.LogNorm(low, max(high, 1.01 * low))
     image = axes.imshow(
         values, aspect="auto", interpolation="nearest", norm=scale

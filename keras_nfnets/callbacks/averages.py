@@ -4,12 +4,15 @@ import keras
 
 
 class AveragedWeights(keras.callbacks.SwapEMAWeights):
-    """Has a model evaluated with the averages of its weights.
+    """Evaluates and saves a model with the moving averages of its weights.
 
-    Keras's own does the same. On TensorFlow it swaps by adding and
-    subtracting, which rounds: the weights that training goes on with are not
-    the ones it left. This one is exact. As a context it swaps for something
-    else than an evaluation.
+    The optimizer has to keep them (`use_ema=True`).
+    `keras.callbacks.SwapEMAWeights` does the same, but on TensorFlow it swaps
+    by adding and subtracting. That rounds, so training would go on with
+    slightly other weights. This callback swaps exactly.
+
+    It is also a context for other callbacks: inside, the model has the
+    averages, for example while it is saved.
 
     Example:
 

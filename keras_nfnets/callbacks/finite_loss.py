@@ -8,9 +8,11 @@ from keras_nfnets.annotations import Logs
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Ends a run whose loss is not a number, before anything of it is kept.
+    """Ends a training with an error once its loss is not finite.
 
-    `keras.callbacks.TerminateOnNaN` ends `fit` as if it had been done.
+    The error comes at the end of the epoch. Callbacks that stand later in the
+    list do not see that epoch, so a checkpoint after this one stays good.
+    `keras.callbacks.TerminateOnNaN` instead ends `fit` as if it had succeeded.
 
     Raises:
         ValueError: If an epoch's mean loss is NaN or infinite.
@@ -21,6 +23,7 @@ class FiniteLoss(keras.callbacks.Callback):
     """
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Raises a ValueError if the epoch's mean loss is not finite."""
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Shows the progress of a training."""
+"""Shows the progress of a training: its speed, the time left, a short bar."""
 
 import time
 
@@ -13,9 +13,9 @@ class Progress(Throughput):
     """Measures a training's speed, and says once how long it will take.
 
     An epoch's logs get `images_per_second`, see `Throughput`, and
-    `learning_rate`, the one of the last step; callbacks that come later see
-    both. At the start of the second epoch that it sees, a line says how much
-    time is left, with validation.
+    `learning_rate`, the rate of the last step. Callbacks that stand later in
+    the list see both. At the start of the second epoch of a `fit` it prints the
+    time that is left, including validation.
 
     Args:
         batch_size: Integer, images per step.
@@ -34,12 +34,14 @@ class Progress(Throughput):
         self._epochs = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Prints the time left before the second epoch; starts the clock."""
         if self._epochs == 1 and self.total_steps:
             self._say_time_left(epoch)
         self._epochs += 1
         super().on_epoch_begin(epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Adds `learning_rate` and `images_per_second` to the logs."""
         logs = {} if logs is None else logs
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         logs["learning_rate"] = float(rate)
@@ -53,10 +55,15 @@ class Progress(Throughput):
 
 
 def duration(seconds: float) -> str:
-    """Returns "3 h 20 min", "20 min" or "40 s".
+    """Returns a time in words, such as "3 h 20 min", "20 min" or "40 s".
 
     Args:
-        seconds: Float.
+        seconds: Float, at least 0.
+
+    Example:
+
+    >>> duration(12000)
+    '3 h 20 min'
     """
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -65,11 +72,13 @@ def duration(seconds: float) -> str:
 
 
 class HideAGCDetails(keras.callbacks.ProgbarLogger):
-    """A progress bar without what a detailed `AGC` reports.
+    """Shows a progress bar without the details that AGC reports.
 
-    Keras shows all that the callbacks have left in the logs. This bar takes
-    the place of Keras's own; `history` and other callbacks have all of it.
-    Put it last, so that it shows what the others add.
+    `AGC(detailed=True)` adds a fraction of clipped units for each part of the
+    network to the logs, and Keras's bar shows all logs. This bar takes the
+    place of Keras's own and leaves the details out. `history` and other
+    callbacks still get them. Put it last, so that it shows what other callbacks
+    add.
 
     Example:
 
@@ -77,13 +86,15 @@ class HideAGCDetails(keras.callbacks.ProgbarLogger):
     >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.HideAGCDetails()])
     """
 
-    # Keras does not wait for every step on account of its own bar either.
+    # As for its own bar, Keras need not wait for each step to end.
     async_safe = True
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Shows a step's logs without the details of AGC."""
         super().on_train_batch_end(batch, _shortened(logs))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Shows an epoch's logs without the details of AGC."""
         super().on_epoch_end(epoch, _shortened(logs))
 
 

@@ -1,4 +1,4 @@
-"""Draws the signal at each block."""
+"""Draws what `signal_propagation` measured, and makes inputs for it."""
 
 import numpy as np
 
@@ -18,9 +18,15 @@ SMALLEST_MEAN = 1e-5
 def standard_normal(model, images=IMAGES):
     """Returns a standard-normal batch of a model's input shape.
 
+    The numbers are the same at each call. A side of unknown length gets 64
+    pixels.
+
     Args:
         model: A functional `keras.Model` with one input.
         images: Integer, size of the batch. Defaults to `16`.
+
+    Returns:
+        A float32 array of shape `(images, *input_shape)`.
 
     Raises:
         ValueError: If the model has several inputs.
@@ -44,7 +50,8 @@ def draw_signals(curves, path):
     """Draws what `signal_propagation` returned, one panel per curve.
 
     Args:
-        curves: Dictionary from a label to the rows of one measurement.
+        curves: Dictionary from a label to what `signal_propagation` returned:
+            a list of dictionaries, one per block.
         path: String or path of the picture.
 
     Raises:
@@ -71,7 +78,8 @@ def draw_signals(curves, path):
         axes.set_title(title, fontsize="medium")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
-    # A mean that normalization took away is rounding, and would be the scale.
+    # Behind a normalization the mean is nothing but rounding errors. They must
+    # not stretch the axis.
     bottom, top = panels[0].get_ylim()
     panels[0].set_ylim(bottom=max(bottom, top * SMALLEST_MEAN))
     figure.legend(

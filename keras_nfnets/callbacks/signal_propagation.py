@@ -1,4 +1,10 @@
-"""Measures the signal at each block: means and variances over depth."""
+"""Measures means and variances of the signal over the depth of a network.
+
+A probe is a model with the layers of the measured one, whose outputs are the
+moments at each block. `signal_propagation` runs it once,
+`plot_signal_propagation` draws the result, and the callback
+`SignalPropagation` runs it between epochs of a training.
+"""
 
 from typing import Any
 
@@ -16,7 +22,7 @@ from keras_nfnets.graph import check_functional, inputs_of, residual_sums
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
 
-# What stands between a branch and its sum, and only scales it.
+# Layers between a residual branch and its sum that only scale the branch.
 SCALES = (
     SkipGain,
     StochasticDepth,
@@ -38,29 +44,33 @@ def signal_propagation(
     """Measures the signal at each block of a functional model.
 
     The blocks are the `NFBlock` layers, the sums of a shortcut and a residual
-    branch, and the concatenations of feature maps. The first row is the
-    stem's: what the first block receives. A model with none of these is
-    measured at each of its convolutions.
+    branch, and the concatenations of feature maps. The first row is the stem's:
+    the input of the first block. A model without any of these is measured at
+    each of its convolutions.
 
-    Mean and variance of a channel are those over all axes but the last,
-    biased; the average is that over channels. The residual branch is measured
+    The mean and the (biased) variance of a channel are taken over all axes but
+    the last, then averaged over channels. The residual branch is measured
     before stochastic depth, the skip gain and `alpha`.
 
     Args:
         model: A functional `keras.Model`.
-        x: One batch of the model's inputs.
-        training: Boolean, whether the model runs as in training: batch
-            normalization by the batch, and dropout. Nothing of the model
-            changes. Defaults to `False`.
+        x: Array, one batch of the model's inputs.
+        training: Boolean, whether the model runs as in training: with dropout,
+            and with batch normalization by the batch's statistics. The model
+            itself stays unchanged. Defaults to `False`.
 
     Returns:
-        A list of dictionaries, one per block, with `name`, `avg_sq_mean`,
-        `avg_var` and `res_avg_var`, which is `None` where there is no
-        residual branch.
+        A list of dictionaries, one per block:
+
+        - `name`: String, the layer's name, or `"stem"`.
+        - `avg_sq_mean`: Float, average squared channel mean.
+        - `avg_var`: Float, average channel variance.
+        - `res_avg_var`: Float, average channel variance of the residual branch,
+          or `None` where there is none.
 
     Raises:
-        ValueError: If `model` is not known by its graph, or has no block and
-            no convolution.
+        ValueError: If `model` is subclassed or not built, or has neither a
+            block nor a convolution.
 
     Example:
 
@@ -76,7 +86,7 @@ def signal_propagation(
         state = probe.trainable_variables, probe.non_trainable_variables
         found, _ = probe.stateless_call(*state, x, training=True)
     elif keras.backend.backend() == "jax":
-        # One by one, operations would take longer to compile.
+        # JAX compiles the whole probe faster than each operation by itself.
         found = probe.predict_on_batch(x)
     else:
         found = probe(x)
@@ -118,20 +128,20 @@ def plot_signal_propagation(
 class SignalPropagation(keras.callbacks.Callback):
     """Measures the signal at each block while a model is trained.
 
-    What `signal_propagation` returns is appended to the attribute `rows` after
-    each measured epoch, with `epoch`, counted from 1. The logs stay as they
-    are.
+    After each measured epoch, the result of `signal_propagation` is appended to
+    the attribute `rows`. Each row also has its `epoch`, counted from 1. The
+    logs stay as they are.
 
     Args:
-        x: One batch of the model's inputs.
+        x: Array, one batch of the model's inputs.
         every: Integer, epochs between two measurements. The first is after
             the first epoch. Defaults to `1`.
         path: String or path of a picture, drawn anew at each measurement.
             Defaults to `None`, for no picture.
 
     Raises:
-        ValueError: If `every` is not a positive integer, or the model is not
-            known by its graph.
+        ValueError: If `every` is not a positive integer, or the model is
+            subclassed or not built.
 
     Example:
 
@@ -153,9 +163,11 @@ class SignalPropagation(keras.callbacks.Callback):
         self.rows: list[Any] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Builds the probe, which shares the layers of the model."""
         self._probe = _probe(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Measures after every `every`-th epoch, and draws the picture."""
         if epoch % self.every:
             return
         rows = _rows(self._probe, self._probe.predict_on_batch(self.x))
@@ -164,6 +176,7 @@ class SignalPropagation(keras.callbacks.Callback):
             draw_signals(self._by_epoch(), self.path)
 
     def _by_epoch(self):
+        """Returns the rows so far as one curve per epoch."""
         curves = {}
         for row in self.rows:
             curves.setdefault(f"epoch {row['epoch']}", []).append(row)
@@ -171,7 +184,7 @@ class SignalPropagation(keras.callbacks.Callback):
 
 
 def _rows(probe, found):
-    """Returns what a probe found as a list of dictionaries."""
+    """Returns the outputs of a probe as a list of dictionaries."""
     rows = []
     for i, name in enumerate(probe.blocks):
         sq_mean, var = map(float, ops.convert_to_numpy(found[f"{i}"]))
@@ -225,7 +238,7 @@ def _points(model):
 
 
 def _convolutions(model):
-    """Returns all convolutions, for a model without residual sums."""
+    """Returns name and output of each convolution, with no residual branch."""
     found = [
         (operation.name, operation.output, None)
         for operation in model.operations
@@ -258,6 +271,7 @@ class _Moments(keras.layers.Layer):
         super().__init__(dtype="float32")
 
     def call(self, inputs):
+        """Returns the two numbers as a tensor of shape `(2,)`."""
         axes = tuple(range(len(inputs.shape) - 1))
         mean, variance = ops.moments(inputs, axes)
         return ops.stack([ops.mean(ops.square(mean)), ops.mean(variance)])
@@ -271,4 +285,5 @@ class _Residual(keras.layers.Layer):
         self.block = block
 
     def call(self, inputs):
+        """Returns the branch for the block's input, before it is scaled."""
         return self.block.residual(self.block.act_in(inputs))

@@ -1,4 +1,4 @@
-"""Measures images per second of a training."""
+"""Measures the speed of a training in steps and images per second."""
 
 import time
 
@@ -11,13 +11,15 @@ class Throughput(keras.callbacks.Callback):
     """Measures how many steps, and images, a training does in a second.
 
     An epoch's logs get `steps_per_second`, and `images_per_second` where the
-    batch size is known; callbacks that come later see them. The first call of
-    a step in a `fit` is left out, as it compiles. Where an epoch is that call
-    alone, the first epoch has it in. Time for validation is not counted.
+    batch size is known. Callbacks that stand later in the list see them.
 
-    With `steps_per_execution` the first call is that many steps. Where the
-    length of an epoch is not known, as of a generator, the last call counts
-    in full.
+    The first call of the step in a `fit` compiles, so it is not counted. If it
+    is the only call of the first epoch, it is counted there. Validation is not
+    counted either.
+
+    With `steps_per_execution` one call is that many steps. Where the length of
+    an epoch is unknown, as with a generator, the last call counts as a full
+    one.
 
     Args:
         batch_size: Integer, images per step on all replicas together.
@@ -35,30 +37,34 @@ class Throughput(keras.callbacks.Callback):
         self.batch_size = batch_size
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Notes that the next call of the step compiles."""
         self._compiled = False
         self._steps_per_call = getattr(self.model, "steps_per_execution", 1)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Starts the clock at the epoch's first step."""
         self._start(0)
 
-    # Not at the end of a batch, as Keras would wait for each batch to end.
+    # Keras would wait for each batch to end if this were `on_train_batch_end`.
     def on_train_batch_begin(
         self, batch: int, logs: Logs | None = None
     ) -> None:
+        """Starts the clock again after the call that compiled."""
         if batch > 0 and not self._compiled:
             self._start(batch)
             self._compiled = True
         self._end = batch + self._steps_per_call
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        # An accelerator may be at work still; its step counter is not there
-        # before it is done.
+        """Stops the clock once the accelerator has done all steps."""
+        # Reading the step counter waits for an accelerator to do all steps.
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None:
             keras.ops.convert_to_numpy(optimizer.iterations)
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Adds the rates of the epoch to the logs."""
         logs = {} if logs is None else logs
         logs.update(self._rates())
 
@@ -72,6 +78,7 @@ class Throughput(keras.callbacks.Callback):
         return (min(self._end, whole) if whole else self._end) - self._first
 
     def _rates(self):
+        """Returns the rates by their names in the logs."""
         seconds = (self._trained or time.perf_counter()) - self._started
         rates = {"steps_per_second": self._steps() / seconds}
         if self.batch_size:

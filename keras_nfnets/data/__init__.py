@@ -1,4 +1,12 @@
-"""Images and labels: sources of them, and batches for training and testing."""
+"""Reads labelled images and makes batches of them, for training and testing.
+
+A `Source` is a data set of any kind; `open_source` opens one by name, and
+`digits`, `folder`, `from_arrays`, `tfds` and `tfrecord` open one kind each.
+`train_batches` and `test_batches` make batches of a source as a recipe says.
+`augment_batch` and `distort` are the recipe's augmentation by itself.
+
+The pipeline is TensorFlow's `tf.data` on every backend of Keras.
+"""
 
 from keras_nfnets.data.arrays import Dataset as Dataset
 from keras_nfnets.data.arrays import digits as digits

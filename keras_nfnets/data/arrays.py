@@ -1,4 +1,8 @@
-"""Opens data sets that are in memory as a whole."""
+"""Opens data sets that are in memory as a whole.
+
+`digits` loads images as arrays, and `from_arrays` makes a `Source` of any
+arrays.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,15 +19,15 @@ from keras_nfnets.extras import require
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set in memory, split into a training and a test part.
+    """Holds a data set in memory, split into a training and a test part.
 
     Args:
         train_images: Array `(count, height, width, channels)` of floats in
             [0, 255].
         train_labels: Array `(count,)` of integers, indices into
             `class_names`.
-        test_images: As `train_images`.
-        test_labels: As `train_labels`.
+        test_images: Array, as `train_images`.
+        test_labels: Array, as `train_labels`.
         class_names: Tuple of strings.
         mean: Tuple of floats, one per channel: the mean of the training
             pixels.
@@ -49,8 +53,8 @@ class Dataset:
 def digits(size: int = 32, split_seed: int = 0) -> Dataset:
     """Loads the 1,797 handwritten digits that scikit-learn carries.
 
-    White on black, one channel, enlarged from 8 pixels a side. A fifth of
-    each class is held out as the test part.
+    They are white on black with one channel, and are enlarged from 8 x 8
+    pixels. A fifth of each class is held out as the test part.
 
     Args:
         size: Integer, side of the returned images in pixels. Defaults to
@@ -94,7 +98,7 @@ def digits(size: int = 32, split_seed: int = 0) -> Dataset:
 
 
 def digits_source() -> Source:
-    """Opens the digits as a source, of the size that they were taken in.
+    """Opens the digits as a source, in their original size of 8 x 8 pixels.
 
     Returns:
         A `Source`.
@@ -125,15 +129,15 @@ def from_arrays(
 ) -> Source:
     """Makes a source of images in memory.
 
-    Mean and standard deviation are those of the training images.
+    Its mean and standard deviation are those of the training images.
 
     Args:
         train_images: Array `(count, height, width, channels)` of values in
             [0, 255], of 1 or 3 channels.
         train_labels: Array `(count,)` of integers, indices into
             `class_names`.
-        test_images: As `train_images`.
-        test_labels: As `train_labels`.
+        test_images: Array, as `train_images`.
+        test_labels: Array, as `train_labels`.
         class_names: Sequence of strings.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Computes table look-ups, statistics and samples of uint8 images.
+"""Computes look-up tables, statistics and samples of uint8 images.
 
-OpenCV computes them where it can be imported, and NumPy where not. Both give
-the same bytes. OpenCV is faster and releases the interpreter's lock.
+OpenCV computes them where it can be imported, and NumPy otherwise. Both give
+the same bytes. OpenCV is faster, and releases the interpreter's lock meanwhile.
 """
 
 import functools
@@ -15,7 +15,7 @@ GREY = 128
 
 @functools.cache
 def opencv() -> ModuleType | None:
-    """Returns OpenCV, or `None` where it cannot be imported."""
+    """Returns the module of OpenCV, or `None` where it cannot be imported."""
     try:
         return importlib.import_module("cv2")
     except ImportError:
@@ -23,7 +23,7 @@ def opencv() -> ModuleType | None:
 
 
 def look_up(image, table):
-    """Replaces every value of an image by the table's entry for it.
+    """Replaces every value of an image by its entry in a table.
 
     Args:
         image: uint8 array `(height, width, channels)`.
@@ -32,6 +32,10 @@ def look_up(image, table):
 
     Returns:
         A uint8 array of the image's shape.
+
+    Example:
+
+    >>> inverted = look_up(image, np.arange(255, -1, -1, "uint8"))
     """
     cv2 = opencv()
     if cv2 is None:
@@ -51,9 +55,9 @@ def channel_ranges(image):
         image: uint8 array `(height, width, channels)`.
 
     Returns:
-        Two uint8 arrays `(channels,)`.
+        A tuple of two uint8 arrays `(channels,)`.
     """
-    # Over rows of contiguous bytes first, which is fast.
+    # Reducing over rows of contiguous bytes first is fast.
     wide = image.reshape(len(image), -1)
     shape = image.shape[1:]
     return tuple(
@@ -86,12 +90,12 @@ def channel_histograms(image):
     return np.asarray(counts).astype("int64")
 
 
-def sample(image, places):
-    """Takes each pixel from another place of an image.
+def sample(image, coordinates):
+    """Takes each pixel of the result from given coordinates of an image.
 
     Args:
         image: uint8 array `(height, width, channels)`.
-        places: int16 array `(height, width, 2)`: x and y of the pixel to
+        coordinates: int16 array `(height, width, 2)`: x and y of the pixel to
             take. A negative x stands for grey, 128.
 
     Returns:
@@ -99,15 +103,15 @@ def sample(image, places):
     """
     cv2 = opencv()
     if cv2 is None:
-        x, y = places[..., 0], places[..., 1].astype("int64")
+        x, y = coordinates[..., 0], coordinates[..., 1].astype("int64")
         flat = image.reshape(-1, image.shape[-1])
-        places = y * image.shape[1] + x
-        result = np.take(flat, places, axis=0, mode="clip")
+        coordinates = y * image.shape[1] + x
+        result = np.take(flat, coordinates, axis=0, mode="clip")
         result[x < 0] = GREY
         return result
     return cv2.remap(
         image,
-        places,
+        coordinates,
         None,
         cv2.INTER_NEAREST,
         borderMode=cv2.BORDER_CONSTANT,

@@ -1,6 +1,7 @@
 """Decides which part of an image a network sees in a test.
 
-Evaluation, prediction and the SavedModel's signatures come here.
+Evaluation, prediction and the SavedModel's signatures all use `Crop`, so they
+see the same pixels.
 """
 
 import dataclasses
@@ -16,22 +17,29 @@ from keras_nfnets.variants.table import Variant
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """How an image becomes the square that a network sees in a test.
+    """Says how an image becomes the square that a network sees in a test.
 
-    It is resized bicubically, and the square in the middle is taken.
+    The image is resized bicubically, and the square in its middle is taken.
 
     Args:
         size: Integer, side of the square in pixels.
-        resized: Integer, what the image is resized to: both sides where it is
-            squashed, else the shorter one.
-        squash: Boolean, whether the image becomes a square as a whole.
-            Defaults to `True`.
-        antialias: Boolean. Defaults to `False`.
+        resized: Integer, side in pixels to which the image is resized: both
+            sides if it is squashed, else the shorter one. At least `size`.
+        squash: Boolean, whether the image is resized to a square, whatever its
+            shape. Defaults to `True`.
+        antialias: Boolean, whether resizing to fewer pixels averages over those
+            in between. Defaults to `False`.
+
+    Raises:
+        ValueError: If a side is not a positive integer, or `resized` is below
+            `size`.
 
     Example:
 
     >>> crop = Crop(size=256, resized=288)
     >>> image = crop.of(keras_nfnets.data.read_image("cat.png", None, 3))
+    >>> image.shape
+    TensorShape([256, 256, 3])
     """
 
     size: int
@@ -49,11 +57,11 @@ class Crop:
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, size: int | None = None) -> "Crop":
-        """Returns the crop that a run is evaluated with.
+        """Returns the crop with which a run is evaluated.
 
         Args:
             recipe: `Recipe`.
-            size: Integer, side of the square. Defaults to `None`, the
+            size: Integer, side of the square in pixels. Defaults to `None`, the
                 recipe's test size.
         """
         size = recipe.test_size if size is None else size
@@ -62,42 +70,52 @@ class Crop:
 
     @classmethod
     def of_variant(cls, variant: Variant, size: int | None = None) -> "Crop":
-        """Returns the crop that a variant's top-1 was measured with.
+        """Returns the crop with which a variant's published top-1 was measured.
 
         Args:
             variant: A `Variant`.
-            size: Integer, side of the square. Defaults to `None`, the
+            size: Integer, side of the square in pixels. Defaults to `None`, the
                 variant's test size.
         """
         size = variant.test_size if size is None else size
         check_positive_integer(size=size)
-        share = variant.test_crop
+        fraction = variant.test_crop
         return cls(
             size,
-            size + 32 if share is None else math.floor(size / share),
+            size + 32 if fraction is None else math.floor(size / fraction),
             variant.test_squash,
-            share is not None,
+            fraction is not None,
         )
 
     def sides(self, height: int, width: int) -> tuple[int, int]:
-        """Returns the height and width to resize to, of integers."""
+        """Returns the height and width to which an image is resized.
+
+        Args:
+            height: Integer, pixels of the image.
+            width: Integer, pixels of the image.
+
+        Example:
+
+        >>> Crop(size=256, resized=288, squash=False).sides(400, 300)
+        (384, 288)
+        """
         if self.squash:
             return self.resized, self.resized
         shorter = min(height, width)
         return self.resized * height // shorter, self.resized * width // shorter
 
     def of(self, image: Any, max_pixels: int = MAX_PIXELS) -> Any:
-        """Returns the square that the network sees, by TensorFlow.
+        """Returns the square that the network sees, as a TensorFlow tensor.
 
         Args:
             image: Tensor or array `(height, width, channels)` with values in
                 [0, 255], of any number type.
-            max_pixels: Integer, how many pixels the resized image may have,
-                of which a narrow one has many. Defaults to `MAX_PIXELS`.
+            max_pixels: Integer, the largest number of pixels of the resized
+                image. A very narrow image becomes large. Defaults to
+                `MAX_PIXELS`.
 
-        Returns:
-            A float32 tensor `(size, size, channels)`, which may overshoot
-            [0, 255].
+        Returns: A float32 tensor `(size, size, channels)`. Bicubic resizing may
+        overshoot [0, 255].
 
         Raises:
             InvalidArgumentError: TensorFlow's, if it would have more pixels.

@@ -1,59 +1,58 @@
-"""Makes pixels of a network's size of the content of an image file.
+"""Turns the content of an image file into pixels of a network's size.
 
-Everything here runs inside tf.data, on TensorFlow whatever Keras runs on.
+`decode_train` takes a random crop and `decode_test` the centre. Both run
+inside `tf.data`, on TensorFlow whatever the Keras backend is.
 """
 
 from keras_nfnets.data import pixels
 from keras_nfnets.data.crop import Crop
 
-# How much of an image a random crop shows, and how it may be stretched.
+# Fraction of an image's area that a random crop shows, and its width over its
+# height.
 CROP_AREA = (0.08, 1.0)
 CROP_ASPECT_RATIO = (3 / 4, 4 / 3)
 
 
 def decode_train(raw, source, recipe, seed):
-    """Returns a random crop of an image, mirrored or not, of training size.
+    """Returns a random crop of an image in training size, mirrored or not.
 
     Of a JPEG file only the crop is decoded.
 
     Args:
         raw: String tensor, the content of a file, or a tensor `(height,
             width, channels)`.
-        source: `Source`, of which it takes the channels and the largest number
-            of pixels.
-        recipe: `Recipe`, of which it takes the training size, and whether to
-            crop and mirror.
+        source: `Source`, for its channels and the largest number of pixels.
+        recipe: `Recipe`, for the training size, and whether to crop and mirror.
         seed: Integer tensor `(2,)`.
 
-    Returns:
-        A float32 tensor `(size, size, channels)` of values about [0, 255],
-        which bicubic resizing overshoots.
+    Returns: A float32 tensor `(size, size, channels)`. Bicubic resizing may
+    overshoot [0, 255].
     """
     import tensorflow as tf
 
     if recipe.random_crop:
-        image = _crop(raw, source, seed)
+        image = _random_crop(raw, source, seed)
     else:
         image = decode_whole(raw, source)
-    # Resizing reads a byte so much more slowly than a float, sixteen times for
-    # every pixel, that the copy pays.
+    # Bicubic resizing reads sixteen values for each one that it writes, and
+    # reads floats faster than bytes, so the copy pays.
     image = tf.cast(image, tf.float32)
     image = _resize(image, recipe.train_size, source.channels)
     if recipe.random_flip:
-        image = _mirrored_or_not(image, seed)
+        image = _random_flip(image, seed)
     return image
 
 
 def decode_test(raw, source, recipe):
-    """Returns the centre of an image, of test size.
+    """Returns the centre of an image, in test size.
 
-    It is squashed to a square that is larger by the recipe's margin, and
-    cropped, as `keras_nfnets.evaluation_crop` does for the papers' networks.
+    The image is squashed to a square that is larger by the recipe's margin, and
+    then cropped, as for the papers' networks.
 
     Args:
         raw: As for `decode_train`.
         source: As for `decode_train`.
-        recipe: `Recipe`, of which it takes test size and margin.
+        recipe: `Recipe`, for the test size and the margin.
 
     Returns:
         A float32 tensor `(size, size, channels)`.
@@ -63,22 +62,32 @@ def decode_test(raw, source, recipe):
 
 
 def decode_whole(raw, source):
-    """Returns all pixels of an image; arguments as `decode_train`."""
+    """Returns all pixels of an image.
+
+    Args:
+        raw: As for `decode_train`.
+        source: As for `decode_train`.
+
+    Returns:
+        A tensor `(height, width, channels)`, uint8 for a file.
+    """
     if raw.dtype != "string":
         return raw
     return pixels.decode(raw, source.channels, source.max_pixels)
 
 
-def _crop(raw, source, seed):
+def _random_crop(raw, source, seed):
+    """Returns a random crop; of a JPEG file only the crop is decoded."""
+
     def box(shape):
-        return _box(shape, seed)
+        return _random_box(shape, seed)
 
     if raw.dtype != "string":
         return pixels.crop(raw, box)
     return pixels.decode_crop(raw, source.channels, source.max_pixels, box)
 
 
-def _box(shape, seed):
+def _random_box(shape, seed):
     """Returns begin and size of a random crop, of three numbers each."""
     import tensorflow as tf
 
@@ -94,17 +103,19 @@ def _box(shape, seed):
     return begin, size
 
 
-def _mirrored_or_not(image, seed):
+def _random_flip(image, seed):
+    """Mirrors an image from left to right, half of the time."""
     import tensorflow as tf
 
-    # From a seed of its own: from the crop's it would follow the crop's shape.
-    # Positions are not negative, so no other image has this one. One operation
-    # draws, where `tf.random.stateless_uniform` needs five.
-    throw = tf.raw_ops.StatelessRandomUniform(shape=(), seed=~seed)
-    return tf.cond(throw < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+    # With the crop's seed, flips would depend on the crop's shape. Positions
+    # are not negative, so `~seed` is not the seed of any crop. The raw
+    # operation draws by itself; `tf.random.stateless_uniform` adds others.
+    drawn = tf.raw_ops.StatelessRandomUniform(shape=(), seed=~seed)
+    return tf.cond(drawn < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def _resize(image, size, channels):
+    """Resizes an image bicubically to a square of known shape."""
     import tensorflow as tf
 
     image = tf.image.resize(image, (size, size), tf.image.ResizeMethod.BICUBIC)

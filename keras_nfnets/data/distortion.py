@@ -19,21 +19,21 @@ def distort(
 ) -> np.ndarray:
     """Distorts images by one operation of the papers' RandAugment.
 
-    The level is a tenth of the magnitude, and the operation has the full
-    strength of the level.
+    The level of an operation is a tenth of the magnitude. `distort` always
+    applies the operation at the full strength of its level.
 
-    Two slips of the papers' code are kept. `contrast` blends with the grey of
-    `height * width / 256`, not with the image's mean. The threshold of
-    `solarize`, `256 * level`, is kept in a byte: at a level of 1 it is 0, which
-    inverts all values, and at 1.5 it is 128. `corrected` leaves them out:
-    `contrast` blends with the mean of the grey image, and `solarize` inverts
-    nothing from a level of 1 on.
+    The papers' code has two mistakes, which are kept. `contrast` blends with
+    the grey of `height * width / 256`, instead of the image's mean. `solarize`
+    keeps its threshold, `256 * level`, in a byte: at a level of 1 it is 0,
+    which inverts all values, and at 1.5 it is 128. With `corrected`, `contrast`
+    blends with the mean of the grey image, and `solarize` inverts nothing from
+    a level of 1 on.
 
-    OpenCV computes where it can be imported, and NumPy where not. Both give
-    the bytes of the papers' code, which has TensorFlow compute. That code's
-    `sharpness` adds rounded thirteenths. Where TensorFlow does not fuse
-    multiplication and addition, it rounds them otherwise: a value in some 200
-    then differs, at magnitude 15 by up to two levels.
+    OpenCV computes where it can be imported, and NumPy otherwise. Both give the
+    bytes of the papers' code, which computes with TensorFlow. There is one
+    exception. That code's `sharpness` adds rounded thirteenths, and where
+    TensorFlow does not fuse multiplication and addition, some values differ by
+    one or two.
 
     Args:
         images: uint8 array `(batch, height, width, channels)` or `(height,
@@ -43,10 +43,11 @@ def distort(
             `"color"`, `"contrast"`, `"brightness"`, `"sharpness"`,
             `"shear_x"`, `"shear_y"`, `"translate_x"`, `"translate_y"` or
             `"cutout"`.
-        magnitude: Number from 0 to 10 and beyond.
+        magnitude: Number, finite and not negative. The papers use up to 10 and
+            more.
         sign: Integer, `1` or `-1`: the direction of rotation, shear and
             translation. Defaults to `1`.
-        corrected: Boolean, whether to leave out the slips. Defaults to
+        corrected: Boolean, whether to correct the two mistakes. Defaults to
             `False`.
         seed: Integer, decides where `cutout` cuts, for each image by itself.
             Defaults to `0`.
@@ -60,7 +61,9 @@ def distort(
 
     Example:
 
-    >>> distort(images, "rotate", magnitude=10, sign=-1)
+    >>> image = np.zeros((32, 32, 3), "uint8")
+    >>> distort(image, "invert", magnitude=10).max()
+    255
 
     Reference: [Cubuk et al., 2019](https://arxiv.org/abs/1909.13719)
     """
@@ -70,9 +73,9 @@ def distort(
     batch = images.reshape(-1, *images.shape[-3:])
     centers = np.random.default_rng(seed).random((len(batch), 2))
     result = np.empty_like(batch)
-    for place, (image, center) in enumerate(zip(batch, centers, strict=True)):
+    for index, (image, center) in enumerate(zip(batch, centers, strict=True)):
         draw = Draw(magnitude, sign, corrected, tuple(center))
-        result[place] = OPERATIONS[operation](np.ascontiguousarray(image), draw)
+        result[index] = OPERATIONS[operation](np.ascontiguousarray(image), draw)
     return result.reshape(images.shape)
 
 

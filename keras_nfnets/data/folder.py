@@ -13,7 +13,7 @@ from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Indexed, Source
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 PARTS = (("train", "val"), ("train", "validation"), ("train", "test"))
 
 
@@ -22,8 +22,8 @@ def folder(
 ) -> Source:
     """Opens a folder of PNG and JPEG files, one subfolder per class.
 
-    Where it has subfolders `train` and `val`, `validation` or `test`, these
-    are the two parts. Else a fifth of each class is held out.
+    If there are subfolders `train` and `val`, `validation` or `test`, these are
+    the two parts. Otherwise a fifth of each class is held out.
 
     Args:
         path: String or path.
@@ -37,12 +37,14 @@ def folder(
     Raises:
         FileNotFoundError: If there is no folder at the path.
         ValueError: If there are fewer than two classes, the two parts have
-            other classes, a class has no image that can be read, or what has
-            the name of an image is a folder, a pipe or a device.
+            different classes, a class has no image that can be read, or a
+            folder, pipe or device has the name of an image.
 
     Example:
 
     >>> source = keras_nfnets.data.folder("photos")
+    >>> source.class_names
+    ('cat', 'dog')
     """
     root = Path(path)
     if not root.is_dir():
@@ -86,17 +88,17 @@ def _files_by_class(root, max_pixels):
 
 
 def _image_files(folder):
-    """Returns the paths of what has an image's name, in order."""
+    """Returns the sorted paths of the files that have an image's suffix."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if Path(entry.name).suffix.lower() not in SUFFIXES:
                 continue
-            # To read a pipe may take for ever. A link to nothing is left out
-            # with what cannot be read.
+            # Reading a pipe may block for ever. A dangling link is left out
+            # later, like any file that cannot be read.
             if not entry.is_file() and os.path.exists(entry.path):
                 raise ValueError(
-                    "What has the name of an image must be a file, not a "
+                    "A path with the name of an image must be a file, not a "
                     "folder, a pipe or a device. "
                     f"Received: {entry.path!r}"
                 )
@@ -120,9 +122,10 @@ def _check_one_can_be_read(name, folder, files, max_pixels):
 
 
 def _split(classes, seed):
+    """Holds out a fraction of each class, drawn by the seed."""
     train, test = {}, {}
     for name, files in classes.items():
-        held_out = round(len(files) * TEST_SHARE)
+        held_out = round(len(files) * TEST_FRACTION)
         order = random.Random(seed).sample(files, len(files))
         test[name] = sorted(order[:held_out])
         train[name] = sorted(order[held_out:])
@@ -135,7 +138,7 @@ def _part(classes):
     names = [str(file) for files in classes.values() for file in files]
     sizes = [len(files) for files in classes.values()]
     labels = tf.constant(np.repeat(np.arange(len(sizes)), sizes), tf.int64)
-    # As bytes, since a name need not be UTF-8.
+    # Names are passed as bytes, since they need not be UTF-8.
     files = tf.constant([os.fsencode(name) for name in names], tf.string)
 
     def read(index):

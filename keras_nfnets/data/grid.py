@@ -23,24 +23,26 @@ def draw_grid(
 ) -> None:
     """Draws the first images of a dataset, as they were before normalization.
 
-    Above each image are its classes, with their fractions if there are several.
+    The title of an image names its class. A mixed image has several classes,
+    with their fractions.
 
     Args:
-        batches: Iterable of `(images, soft_labels)`, as `train_batches` gives,
-            or of `(images, soft_labels, weights)`, as `test_batches` gives:
-            normalized images `(count, height, width, channels)` of 1 or 3
-            channels, and `(count, classes)`. Images of weight 0 are left out.
+        batches: Iterable of tuples `(images, soft_labels)`, as `train_batches`
+            returns, or `(images, soft_labels, weights)`, as `test_batches`
+            returns. Images are normalized, `(count, height, width, channels)`
+            with 1 or 3 channels, soft labels `(count, classes)`, weights
+            `(count,)`. Images of weight 0 are left out.
         source: Object with `class_names`, `mean` and `std`, such as what
             `open_source` returns.
         path: String or path of the picture, a PNG or another format that
             matplotlib writes.
-        rows: Integer. Defaults to `4`.
-        columns: Integer. Defaults to `8`.
+        rows: Integer, rows of images. Defaults to `4`.
+        columns: Integer, columns of images. Defaults to `8`.
 
     Raises:
         ValueError: If `rows` or `columns` is not a positive integer, matplotlib
             does not write such a file, or there is no image.
-        FileNotFoundError: If there is no folder to write it to.
+        FileNotFoundError: If the folder of `path` does not exist.
         ImportError: If matplotlib is not installed.
 
     Example:
@@ -66,7 +68,7 @@ def draw_grid(
     found = _first(batches, rows * columns)
     if not found:
         raise ValueError("`batches` must hold an image. Received: none")
-    # A row or column that stays empty still has its place.
+    # All panels are made, so that images keep their size in an unfilled grid.
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.axis("off")
@@ -83,7 +85,7 @@ def draw_grid(
 
 
 def _first(batches, count):
-    """Returns the first images and their soft labels, without what fills up."""
+    """Returns the first images and soft labels, without padding images."""
     found = []
     for images, soft_labels, *weights in batches:
         images = np.asarray(images, "float32")

@@ -1,4 +1,8 @@
-"""Reads image files and normalizes pixels, as arrays."""
+"""Reads image files and normalizes pixels, as NumPy arrays.
+
+`read_image` and the functions below it decode by `pixels`, as the pipelines of
+training and evaluation do.
+"""
 
 import os
 import re
@@ -17,7 +21,7 @@ from keras_nfnets.extras import require
 def normalize(
     images: np.ndarray, mean: Sequence[float], std: Sequence[float]
 ) -> np.ndarray:
-    """Takes the mean from images and divides by the standard deviation.
+    """Subtracts the mean from images and divides by the standard deviation.
 
     Args:
         images: Array `(..., channels)` of values in [0, 255].
@@ -45,25 +49,27 @@ def read_image(
 
     Args:
         path: String or path of the file.
-        size: Integer, side in pixels that the image is squashed to, or `None`
-            to leave it as it is.
+        size: Integer, side in pixels of the square to which the image is
+            squashed, or `None` to keep its shape.
         channels: Integer, `1` for grey or `3` for red, green and blue.
-        max_pixels: Integer, how many pixels the file may have. A file that has
-            more is refused before it is decoded. Defaults to `MAX_PIXELS`,
+        max_pixels: Integer, the largest number of pixels of the file. A larger
+            file is refused before it is decoded. Defaults to `MAX_PIXELS`,
             89,478,485.
 
     Returns:
         A float32 array `(height, width, channels)` of values in [0, 255].
 
     Raises:
-        ValueError: If the file is not there, is no file but a folder or a
-            pipe, is not a PNG or JPEG image, is damaged or has too many
-            pixels; or `channels` is neither 1 nor 3.
+        ValueError: If the path is not that of a file, or the file is not a PNG
+            or JPEG image, is damaged or has too many pixels; or if an argument
+            is wrong.
         ImportError: If TensorFlow, or with a `size` Pillow, is not installed.
 
     Example:
 
     >>> image = keras_nfnets.data.read_image("seven.png", size=32, channels=1)
+    >>> image.shape
+    (32, 32, 1)
     """
     if channels not in (1, 3):
         raise ValueError(
@@ -81,7 +87,15 @@ def read_image(
 
 
 def decode_file(path, channels, max_pixels):
-    """Returns the pixels of a file, a uint8 array; arguments as `read_image`.
+    """Returns the pixels of a file.
+
+    Args:
+        path: String or path of the file.
+        channels: Integer, `1` or `3`.
+        max_pixels: Integer, the largest number of pixels.
+
+    Returns:
+        A uint8 array `(height, width, channels)`.
 
     Raises:
         ValueError: As `read_image`.
@@ -99,13 +113,16 @@ def decode_file(path, channels, max_pixels):
 
 
 def decode_content(content, channels, max_pixels, name):
-    """Returns the pixels of the content of a file, a uint8 array.
+    """Returns the pixels of the content of a file.
 
     Args:
         content: Bytes or string tensor.
-        channels: As for `read_image`.
-        max_pixels: As for `read_image`.
-        name: String, what an error calls it.
+        channels: Integer, `1` or `3`.
+        max_pixels: Integer, the largest number of pixels.
+        name: String, what an error calls the image.
+
+    Returns:
+        A uint8 array `(height, width, channels)`.
 
     Raises:
         ValueError: As `read_image`.

@@ -1,4 +1,8 @@
-"""Reads and checks the `dataset.json` of a folder of records."""
+"""Reads and checks the `dataset.json` of a folder of TFRecord files.
+
+`read_index` returns an `Index` with two `Part`s. Every error names the file and
+the field.
+"""
 
 import dataclasses
 import json
@@ -10,11 +14,11 @@ INDEX = "dataset.json"
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The files of a part of a data set, and how many records they hold.
+    """Names the files of one part of a data set.
 
     Args:
         files: Tuple of strings, paths.
-        count: Integer.
+        count: Integer, number of records in all files together.
     """
 
     files: tuple
@@ -23,11 +27,11 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """What a `dataset.json` says.
+    """Holds the content of a `dataset.json`.
 
     Args:
         class_names: Tuple of strings.
-        first_label: Integer, the label of the first class.
+        first_label: Integer, the label of the first class in the records.
         train: `Part`.
         test: `Part`.
     """
@@ -42,12 +46,17 @@ def read_index(root):
     """Returns the `Index` of a folder.
 
     Args:
-        root: Path of the folder.
+        root: `pathlib.Path` of the folder.
 
     Raises:
         FileNotFoundError: If it has no `dataset.json`.
         ValueError: If a field is missing or has another type; the message
             names file and field.
+
+    Example:
+
+    >>> read_index(Path("records")).train.count
+    1000
     """
     path = root / INDEX
     content = _read(path, root)
@@ -81,7 +90,7 @@ def _read(path, root):
 
 
 def _part(root, content, name):
-    """Returns a part of the records: its files, and how many they hold."""
+    """Returns the files that a part's pattern names, with their count."""
     path = root / INDEX
     part = _field(path, content, name, dict, "an object")
     pattern = _field(path, part, "files", str, "a pattern", f"{name}.files")
@@ -92,7 +101,7 @@ def _part(root, content, name):
         raise _wrong(path, f"{name}.count", "a positive integer", count)
     try:
         files = sorted(map(str, root.glob(pattern)))
-    except (ValueError, NotImplementedError):  # "" and absolute ones
+    except (ValueError, NotImplementedError):  # an empty or absolute pattern
         files = []
     if not files:
         raise ValueError(

@@ -10,7 +10,7 @@ from keras_nfnets.data.records import tfrecord
 from keras_nfnets.data.sources import Source
 from keras_nfnets.data.tfds import tfds
 
-# What follows a colon, if anything, is the argument.
+# The function that opens each kind, called with the text after the colon.
 KINDS: dict[str, Callable[..., Source]] = {
     "digits": digits_source,
     "folder": folder,
@@ -20,21 +20,21 @@ KINDS: dict[str, Callable[..., Source]] = {
 
 
 def open_source(data: str, max_pixels: int = MAX_PIXELS) -> Source:
-    """Opens a data set by what the command line calls it.
+    """Opens a data set by its name on the command line.
 
     Args:
         data: String: `"digits"`, `"folder:PATH"`, `"tfds:NAME"`,
             `"tfds:NAME:VERSION"` or `"tfrecord:FOLDER"`, see `KINDS`.
-        max_pixels: Integer, how many pixels an image file may have. One that
-            has more is left out. Defaults to `MAX_PIXELS`, 89,478,485.
+        max_pixels: Integer, the largest number of pixels of an image file. A
+            larger image is left out. Defaults to `MAX_PIXELS`, 89,478,485.
 
     Returns:
         A `Source`.
 
     Raises:
         ValueError: If there is no such kind, or the data cannot be used.
-        FileNotFoundError: If they are not there.
-        ImportError: If a package is not installed that reads them.
+        FileNotFoundError: If the data do not exist.
+        ImportError: If the package that reads them is not installed.
 
     Example:
 
@@ -53,7 +53,7 @@ def open_source(data: str, max_pixels: int = MAX_PIXELS) -> Source:
             f"Received: data={data!r}"
         )
     check_positive_integer(max_pixels=max_pixels)
-    if kind == "folder":  # which looks into the files
+    if kind == "folder":  # It decodes an image of each class, within the limit.
         return folder(rest, max_pixels=max_pixels)
     source = KINDS[kind](rest) if takes_rest else KINDS[kind]()
     return dataclasses.replace(source, max_pixels=max_pixels)

@@ -1,7 +1,9 @@
 """Computes the sixteen operations of the papers' RandAugment.
 
-Each is a function `(image, draw)` of a uint8 array `(height, width, channels)`
-with 1 or 3 channels and a `Draw`. `OPERATIONS` has them by name.
+Each operation is a function `(image, draw)` of a uint8 array `(height, width,
+channels)` with 1 or 3 channels and a `Draw`. The table `OPERATIONS` at the end
+has them by name. They give the bytes of the papers' TensorFlow code, which is
+why types and the order of additions matter.
 """
 
 import dataclasses
@@ -18,23 +20,23 @@ from keras_nfnets.data.byte_images import (
     sample,
 )
 
-# Of red, green and blue in grey, as `tf.image.rgb_to_grayscale` has them.
+# The weights of red, green and blue in `tf.image.rgb_to_grayscale`.
 LUMA = np.float32([0.2989, 0.5870, 0.1140])
 VALUES = np.arange(256)
-# Of the blur that sharpness blends with, row by row.
+# The 3 x 3 kernel of the blur that sharpness blends with, row by row.
 SMOOTH = np.float32([1, 1, 1, 1, 5, 1, 1, 1, 1]) / np.float32(13)
 
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """What decides how an operation changes an image.
+    """Says how an operation changes an image.
 
     Args:
         magnitude: Number, not negative; 10 is the level 1 of the paper.
-        sign: `1` or `-1`, the direction of rotation, shear and translation.
-            Defaults to `1`.
-        corrected: Boolean, whether to leave out the slips of the papers' code.
-            Defaults to `False`.
+        sign: Integer, `1` or `-1`, the direction of rotation, shear and
+            translation. Defaults to `1`.
+        corrected: Boolean, whether to correct the mistakes of the papers' code,
+            see `distort`. Defaults to `False`.
         center: Pair of floats in [0, 1), x and y of the cutout's centre as a
             fraction of the image. Defaults to the image's centre.
     """
@@ -46,23 +48,28 @@ class Draw:
 
     @property
     def level(self):
+        """The strength of an operation, a tenth of the magnitude."""
         return self.magnitude / 10
 
 
 def _auto_contrast(image, draw):
+    """Stretches the values of each channel to [0, 255]."""
     low, high = (x.astype("float32") for x in channel_ranges(image))
     scale = np.float32(255) / np.maximum(high - low, np.float32(1))
     stretched = VALUES.astype("float32")[:, None] * scale + -low * scale
     same = VALUES.astype("uint8")[:, None]
-    return look_up(image, np.where(high == low, same, _cut(stretched)))
+    return look_up(image, np.where(high == low, same, _to_bytes(stretched)))
 
 
 def _equalize(image, draw):
-    tables = [_equalizing(counts) for counts in channel_histograms(image)]
+    """Evens the histogram of each channel."""
+    tables = [
+        _equalization_table(counts) for counts in channel_histograms(image)
+    ]
     return look_up(image, np.ascontiguousarray(np.transpose(tables)))
 
 
-def _equalizing(counts):
+def _equalization_table(counts):
     """Returns the table that evens a histogram, as Pillow computes it."""
     step = (counts.sum() - counts[np.flatnonzero(counts)[-1]]) // 255
     if step == 0:
@@ -76,12 +83,14 @@ def _invert(image, draw):
 
 
 def _posterize(image, draw):
-    # TensorFlow's shift, which the papers' code calls, leaves a bit at least.
+    """Keeps the highest bits of each value, four times the level."""
+    # The papers' code shifts bits with TensorFlow, which keeps at least one.
     bits = min(max(int(4 * draw.level), 1), 8)
     return image & np.uint8(256 - 2 ** (8 - bits))
 
 
 def _solarize(image, draw):
+    """Inverts the values from a threshold on."""
     threshold = int(256 * draw.level)
     if not draw.corrected:
         threshold %= 256
@@ -90,24 +99,26 @@ def _solarize(image, draw):
 
 
 def _solarize_add(image, draw):
+    """Adds a constant to the values below 128."""
     added = np.minimum(VALUES + int(110 * draw.level), 255)
     table = np.where(VALUES < 128, added, VALUES)
     return look_up(image, table.astype("uint8"))
 
 
 def _color(image, draw):
-    factor = _factor(draw)
+    """Blends an image with its grey image."""
+    factor = _blend_factor(draw)
     return image if factor == 1 else _blend(_grey(image), image, factor)
 
 
 def _contrast(image, draw):
-    """Blends an image with the grey of its mean."""
-    factor = _factor(draw)
+    """Blends an image with a constant grey, its mean if corrected."""
+    factor = _blend_factor(draw)
     if factor == 1:
         return image
     if draw.corrected:
         grey = _grey(image)
-        # The mean, rounded, as Pillow has it.
+        # The rounded mean, as in Pillow.
         mean = (2 * int(grey.sum(dtype="int64")) + grey.size) // (2 * grey.size)
     else:
         mean = min(image.shape[0] * image.shape[1] // 256, 255)
@@ -115,18 +126,21 @@ def _contrast(image, draw):
 
 
 def _brightness(image, draw):
-    factor = _factor(draw)
+    """Blends an image with black."""
+    factor = _blend_factor(draw)
     if factor == 1:
         return image
     return look_up(image, _blend(0, VALUES.astype("uint8"), factor))
 
 
 def _sharpness(image, draw):
-    factor = _factor(draw)
+    """Blends an image with its blurred image."""
+    factor = _blend_factor(draw)
     return image if factor == 1 else _blend(_smooth(image), image, factor)
 
 
 def _cutout(image, draw):
+    """Fills a square with grey; at the border it is clipped."""
     height, width = image.shape[:2]
     half = int(40 * draw.level)
     x, y = (int(c * n) for c, n in zip(draw.center, (width, height), strict=1))
@@ -136,27 +150,32 @@ def _cutout(image, draw):
 
 
 def _warp(operation, image, draw):
+    """Rotates, shears or shifts an image; pixels from outside are grey."""
     height, width = image.shape[:2]
-    places = _places(operation, draw.level, draw.sign, height, width)
-    return sample(image, places)
+    coordinates = _coordinates(operation, draw.level, draw.sign, height, width)
+    return sample(image, coordinates)
 
 
 @functools.lru_cache(maxsize=64)
-def _places(operation, level, sign, height, width):
-    """Returns which pixel to take for each, see `sample`."""
+def _coordinates(operation, level, sign, height, width):
+    """Returns which pixel to take for each pixel of the result, see `sample`.
+
+    The last results are kept, since rotations and shears of equal images
+    repeat.
+    """
     a, b, c, d, e, f = np.float32(
-        _matrix(operation, sign * level, height, width)
+        _affine(operation, sign * level, height, width)
     )
     y, x = np.indices((height, width), "float32")
     found = np.stack([a * x + b * y + c, d * x + e * y + f], -1)
-    # C's `round`, which takes a half away from zero.
+    # Rounds halves away from zero, like `round` of C.
     found = np.trunc(found.astype("float64") + np.copysign(0.5, found))
     inside = ((found >= 0) & (found < (width, height))).all(-1, keepdims=True)
     return np.where(inside, found, -1).astype("int16")
 
 
-def _matrix(operation, level, height, width):
-    """Returns the first two rows of the matrix from output to input."""
+def _affine(operation, level, height, width):
+    """Returns the six numbers of the affine map from output to input pixels."""
     if operation == "rotate":
         angle = np.float32(30 * level * np.pi / 180)
         cos, sin = np.cos(angle), np.sin(angle)
@@ -173,21 +192,26 @@ def _matrix(operation, level, height, width):
     }[operation]
 
 
-def _factor(draw):
+def _blend_factor(draw):
+    """Returns the factor by which the blending operations blend."""
     return 1.8 * draw.level + 0.1
 
 
 def _blend(degenerate, image, factor):
-    """Goes from a degenerate image through the image and beyond."""
+    """Goes from a degenerate image through the image and beyond.
+
+    A factor of 0 gives the degenerate image, 1 the image; above 1 it
+    extrapolates.
+    """
     degenerate = np.asarray(degenerate, "float32")
     result = image.astype("float32")
     result -= degenerate
     result *= np.float32(factor)
     result += degenerate
-    return _cut(result)
+    return _to_bytes(result)
 
 
-def _cut(values):
+def _to_bytes(values):
     return np.clip(values, 0, 255).astype("uint8")
 
 
@@ -195,8 +219,7 @@ def _grey(image):
     """Returns the grey image, `(height, width, 1)`."""
     if image.shape[-1] == 1:
         return image
-    # By tables, in the order in which TensorFlow adds: then all of the 2**24
-    # colours become its bytes.
+    # Adding in TensorFlow's order gives its bytes for all 2**24 colours.
     values = VALUES.astype("float32") * np.float32(1 / 255)
     red, green, blue = (
         np.take(values * weight, image[..., channel])
@@ -206,14 +229,15 @@ def _grey(image):
 
 
 def _smooth(image):
-    """Returns the image, blurred but for its border."""
+    """Returns the image blurred by a 3 x 3 kernel, except for its border."""
     wide = image.astype("uint16")
     three = wide[:-2] + wide[1:-1] + wide[2:]
     total = three[:, :-2] + three[:, 1:-1] + three[:, 2:]
     total += 4 * wide[1:-1, 1:-1]
     blurred = total // 13
-    # The papers' code adds thirteenths in float32, and a sum that falls short
-    # of a whole number is cut to the number below.
+    # The papers' code adds thirteenths in float32. Where the exact sum is an
+    # integer, rounding errors decide between it and the integer below. Only
+    # these pixels are added in float32.
     exact = np.flatnonzero(total == 13 * blurred)
     _, width, channels = image.shape
     inner = (width - 2) * channels
@@ -221,7 +245,8 @@ def _smooth(image):
     found = np.zeros(len(exact), "float32")
     for (down, right), weight in zip(np.ndindex(3, 3), SMOOTH, strict=True):
         place = corner + (down * width + right) * channels
-        # The product is not rounded before it is added: float64 holds both.
+        # The papers' code fuses multiplication and addition, so the product is
+        # not rounded to float32 before it is added.
         product = np.take(image, place) * np.float64(weight)
         found = (found + product).astype("float32")
     blurred.ravel()[exact] = found.astype("uint16")

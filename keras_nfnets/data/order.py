@@ -1,62 +1,82 @@
-"""Decides the order in which a run reads its images."""
+"""Decides the order in which a run reads its images.
+
+Sources whose images can be read in any order are shuffled exactly: `shuffled`
+computes the index of an image from its position, without a table. Records that
+come from files pass through the buffer of `shuffled_records`.
+"""
 
 from keras_nfnets.data.runtime import tensorflow
 
-# Records that wait to be drawn from, undecoded.
+# Number of undecoded records from which the next one is drawn.
 SHUFFLE_BUFFER = 10_000
 
-# Any large number. With keys of small numbers alone most images stay in place.
-KEY = 498247692
+# A large constant in the key of the shuffle. With small numbers alone, most
+# images would stay in place.
+SHUFFLE_KEY = 498247692
 
-# Numbers that are put in order at a time: for one alone, the operations would
-# take a fiftieth of the time that its image does.
-BLOCK = 256
+# Positions that are shuffled at a time. One by one, the overhead of the
+# operations would be noticeable beside decoding.
+BLOCK_SIZE = 256
 
 
-def shuffled(numbers, count, seed):
+def shuffled(positions, count, seed):
     """Maps positions in a run to shuffled image indices.
 
+    Each epoch is a permutation of its own.
+
     Args:
-        numbers: Integer or int64 tensor `()` or `(n,)`, counted from the start
-            of the run.
+        positions: Integer or int64 tensor `()` or `(n,)`, counted from the
+            start of the run.
         count: Integer, images in an epoch.
-        seed: Integer, or `None` for the order they have.
+        seed: Integer, or `None` for the stored order.
+
+    Returns:
+        An int64 tensor of the same shape, in [0, count). Without a seed, the
+        positions.
+
+    Example:
+
+    >>> sorted(shuffled(np.arange(4), count=4, seed=0).numpy().tolist())
+    [0, 1, 2, 3]
     """
     tf = tensorflow()
     if seed is None:
-        return numbers
-    numbers = tf.convert_to_tensor(numbers, tf.int64)
-    epochs, indices = numbers // count, numbers % count
+        return positions
+    positions = tf.convert_to_tensor(positions, tf.int64)
+    epochs, indices = positions // count, positions % count
     zeros = tf.zeros_like(epochs)
-    # The public `index_shuffle` takes a seed for each number in its
-    # documentation only. It completes the key as is done here.
+    # The public `tf.random.experimental.index_shuffle` is documented to take a
+    # seed for each index, but does not. It completes the key in the same way.
     return tf.raw_ops.RandomIndexShuffle(
         index=indices,
-        seed=tf.stack([zeros + seed, epochs, zeros + KEY], -1),
+        seed=tf.stack([zeros + seed, epochs, zeros + SHUFFLE_KEY], -1),
         max_index=tf.constant(count - 1, tf.int64),
     )
 
 
-def shuffled_numbers(numbers, count, seed):
+def shuffled_positions(positions, count, seed):
     """Pairs positions in a run with image indices, as `shuffled` does.
 
     Args:
-        numbers: `tf.data.Dataset` of numbers, without end.
+        positions: `tf.data.Dataset` of positions, without end.
         count: Integer, images in an epoch.
         seed: Integer.
+
+    Returns:
+        A `tf.data.Dataset` of pairs of a position and an index.
     """
-    blocks = numbers.batch(BLOCK, drop_remainder=True)
+    blocks = positions.batch(BLOCK_SIZE, drop_remainder=True)
     return blocks.map(
         lambda block: (block, shuffled(block, count, seed))
     ).unbatch()
 
 
 def epoch_seed(seed, epoch):
-    """Returns a seed of an epoch's own, a scalar tensor.
+    """Returns the seed of one epoch, an int64 scalar tensor.
 
     Args:
-        seed: Integer.
-        epoch: Integer tensor.
+        seed: Integer, seed of the run.
+        epoch: Integer tensor, counted from 0.
     """
     tf = tensorflow()
     key = tf.stack([tf.cast(seed, tf.int64), epoch])
@@ -64,11 +84,14 @@ def epoch_seed(seed, epoch):
 
 
 def shuffled_records(dataset, seed):
-    """Returns an epoch's records as they are drawn from a buffer.
+    """Shuffles an epoch's records through a buffer.
 
     Args:
         dataset: `tf.data.Dataset` of undecoded records.
-        seed: What `epoch_seed` returns, or `None` to leave them in order.
+        seed: Tensor that `epoch_seed` returned, or `None` to keep the order.
+
+    Returns:
+        A `tf.data.Dataset` of the same records.
     """
     if seed is None:
         return dataset

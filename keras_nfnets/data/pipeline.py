@@ -1,8 +1,12 @@
 """Makes batches of a source, for training and for evaluation.
 
-Images are counted from the start of a run. What is random about an image
-follows from the seed and its number alone, and so does the order of an epoch:
-a run that goes on at some step sees what it would have seen.
+Every image of a run has a position, counted from the start of the run. The
+order of an epoch, and all that is random about an image, follow from the seed
+and the position alone. So a run that resumes at some step sees the images that
+it would have seen.
+
+A training batch passes through `positions` (what to read), `decoding`,
+`unreadable` (images that cannot be decoded) and `augmentation`.
 """
 
 from collections.abc import Callable
@@ -17,21 +21,26 @@ from keras_nfnets.data.augmentation import (
     as_bytes,
     augment_batch,
     augments,
+    custom_augmentation,
 )
 from keras_nfnets.data.decoding import (
     decode_test,
     decode_train,
     decode_whole,
 )
-from keras_nfnets.data.numbered import filling, test_records, train_records
+from keras_nfnets.data.positions import (
+    padding_images,
+    test_records,
+    train_records,
+)
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.shards import stop_if_broken
 from keras_nfnets.data.sources import Source, Streamed
-from keras_nfnets.data.stateless import Seeds, StatelessLayer
+from keras_nfnets.data.stateless import StatelessLayer
 from keras_nfnets.data.unreadable import fill_gaps
 from keras_nfnets.recipes.recipe import Recipe
 
-# Test images stay in memory, as the network takes them, up to so many bytes.
+# Normalized test images stay in memory if they take no more bytes than this.
 CACHE_BYTES = 2**31
 
 
@@ -47,35 +56,37 @@ def train_batches(
     """Returns a run's training batches, without end, from one step on.
 
     Every image is read once before any is read again, in an order that changes
-    each time; the images that do not fill a batch begin the next pass. A step
-    reads `recipe.images_per_step` images: an epoch of as many steps as batches
-    fit into the images is one pass or, of images that are mixed in pairs, two.
-    A cropped, resized and mirrored batch is augmented and normalized as a
-    whole. From resizing to normalization it is of bytes, cut as in the papers'
-    code, where the recipe augments it.
+    each time. Images left over at the end of such a pass begin the next batch.
+    A step reads `recipe.images_per_step` images. So an epoch of `train_count //
+    batch_size` steps is one pass over the images, or two passes if images are
+    mixed in pairs.
+
+    Images are cropped, resized and mirrored one by one; batches are augmented
+    and normalized. If the recipe augments them, they are cut to bytes after
+    resizing, as in the papers' code.
 
     Args:
         source: `Source`.
         recipe: `Recipe`, whose `batch_size` is that of all hosts together.
         seed: Integer. Defaults to `0`.
-        first_step: Integer, how many batches to leave out; nothing of them is
-            decoded. Defaults to `0`.
-        host: Integer, which of the hosts this is. Defaults to `0`.
-        hosts: Integer, how many share a batch. Defaults to `1`.
+        first_step: Integer, the step to begin with. The batches before it are
+            not decoded. Defaults to `0`.
+        host: Integer, index of this host. Defaults to `0`.
+        hosts: Integer, number of hosts that share a batch. Defaults to `1`.
         augment: Function or layer that takes a batch of float32 images in
             [0, 255] and returns one, in place of the recipe's MixUp, CutMix
-            and RandAugment. A `StatelessLayer` follows from seed and step
-            alone, as the recipe's do. Defaults to `None`.
+            and RandAugment. The result of a `StatelessLayer` follows from seed
+            and step alone, as the recipe's does. Defaults to `None`.
 
     Returns:
-        A `tf.data.Dataset` of images `(batch, size, size, channels)`,
-        normalized, and soft labels `(batch, classes)`, the fraction of each
+        A `tf.data.Dataset` of normalized float32 images `(batch, size, size,
+        channels)` and soft labels `(batch, classes)`, the fraction of each
         class.
 
     Raises:
         ValueError: If the batch cannot be shared among the hosts, with all
-            copies of an image on one of them, or there are more hosts than
-            files in the source.
+            copies of an image on one of them; if there are more hosts than
+            files in the source; or if an argument is out of range.
         ImportError: If TensorFlow is not installed.
 
     Example:
@@ -90,7 +101,7 @@ def train_batches(
     check_not_negative(first_step=first_step)
     if augment is not None:
         recipe = replace(recipe, mixup_fraction=0.0, cutmix_fraction=0.0)
-        change = _other_augmentation(seed, augment)
+        change = custom_augmentation(seed, augment)
     else:
         change = augment_batch(recipe, seed, host, hosts)
     plain = augment is None and not augments(recipe)
@@ -115,10 +126,14 @@ def train_batches(
 
 
 def _decode_training(source, recipe, seed, plain, in_bytes):
-    """Returns what makes images of a record: `repeats`, stacked, if several."""
+    """Returns a function that decodes the record at one position.
+
+    With `repeats` above one it returns as many different crops, stacked.
+    """
     tf = tensorflow()
 
     def one(raw, position):
+        """Returns one crop, for the random numbers of a position."""
         image = decode_train(raw, source, recipe, tf.stack([seed, position]))
         if plain:
             # One image fits the processor's cache, a batch does not.
@@ -126,6 +141,7 @@ def _decode_training(source, recipe, seed, plain, in_bytes):
         return as_bytes(image) if in_bytes else image
 
     def decode(position, record):
+        """Returns the position, and its images with their label."""
         raw, label = source.train.read(record)
         if recipe.repeats == 1:
             return position, (one(raw, position), label)
@@ -138,11 +154,12 @@ def _decode_training(source, recipe, seed, plain, in_bytes):
 
 
 def _finish_training(source, recipe, change):
-    """Returns what is done to a batch of images and labels."""
+    """Returns a function that augments and normalizes a batch."""
     tf = tensorflow()
     classes = len(source.class_names)
 
     def finish(step, batch):
+        """Returns normalized images and soft labels of a batch."""
         images, labels = batch
         if recipe.repeats > 1:
             count, repeats, *shape = images.shape
@@ -162,19 +179,21 @@ def test_batches(
 ) -> Any:
     """Returns the test images in order, in batches of one shape.
 
-    The last batch is filled up with images of no weight. All others weigh
-    the same, so that a weighted mean over all batches is that over all
-    images, of the loss and of Keras's `weighted_metrics`.
+    The last batch is padded with images of weight 0. All other images have the
+    same weight. It is such that the mean over batches, of the loss and of
+    Keras's `weighted_metrics`, is the mean over images.
 
     Args:
         source: `Source`.
         recipe: `Recipe`, whose `batch_size` is that of all hosts together.
-        host: Integer, which of the hosts this is. Defaults to `0`.
-        hosts: Integer, how many share a batch. Defaults to `1`.
+        host: Integer, index of this host. Defaults to `0`.
+        hosts: Integer, number of hosts that share a batch. Defaults to `1`.
 
     Returns:
-        A `tf.data.Dataset` of images, labels and weights. It is kept in
-        memory after its first pass if it takes less than `CACHE_BYTES`.
+        A `tf.data.Dataset` of normalized float32 images `(batch, size, size,
+        channels)`, one-hot labels `(batch, classes)` and weights `(batch,)`. It
+        stays in memory after its first pass if it takes no more than
+        `CACHE_BYTES`.
 
     Raises:
         ValueError: As for `train_batches`.
@@ -192,18 +211,20 @@ def test_batches(
     classes = len(source.class_names)
 
     def decode(position, record):
+        """Returns the position, image and label; `True` marks a real image."""
         raw, label = source.test.read(record)
         image = decode_test(raw, source, recipe)
         return position, (image, label, True)
 
     def weigh(batch, is_copy):
+        """Returns a batch with weight 0 for padding and for copies."""
         images, labels, real = batch
         weights = tf.where(real & ~is_copy, filled / count, 0.0)
         soft_labels = tf.one_hot(labels, classes)
         return _normalized(images, source), soft_labels, weights
 
     decoded = _decoded(test_records(source, host, hosts), decode)
-    decoded = decoded.concatenate(filling(decoded, count, host, hosts))
+    decoded = decoded.concatenate(padding_images(decoded, count, host, hosts))
     batches = decoded.batch(batch_size // hosts, drop_remainder=True)
     batches = fill_gaps(batches, source, None, host, hosts).map(weigh)
     if isinstance(source.test, Streamed):
@@ -219,15 +240,17 @@ def test_batches(
 
 
 def _decoded(records, decode):
+    """Decodes in parallel and in order, leaving out what raises an error."""
     tf = tensorflow()
     decoded = records.map(decode, tf.data.AUTOTUNE, deterministic=True)
     return decoded.ignore_errors()
 
 
 def _normalized(images, source):
-    """Subtracts the source's mean and divides by its deviation."""
-    # By lines of pixels: three numbers at a time are too few to be fast, and
-    # constants as large as an image would have to be read as often as it is.
+    """Subtracts the source's mean and divides by its standard deviation."""
+    # Mean and scale are repeated to a line of pixels. Broadcasting over three
+    # channels alone is slow, and constants of an image's size would double the
+    # memory that is read.
     images = tensorflow().cast(images, "float32")
     shape, width = images.shape, images.shape[-2]
     mean, scale = (
@@ -238,25 +261,8 @@ def _normalized(images, source):
     return tensorflow().reshape((lines - mean) * scale, shape)
 
 
-def _other_augmentation(seed, augment):
-    """Returns a function of step, images and soft labels."""
-    tf = tensorflow()
-
-    def change(step, images, soft_labels):
-        # Bicubic resizing overshoots.
-        images = tf.clip_by_value(images, 0.0, 255.0)
-        if not isinstance(augment, StatelessLayer):
-            return augment(images), soft_labels
-        # A key for each step. Seeds count on from it, so (seed, step) itself
-        # would share seeds with the next step.
-        key = tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 1)[0]
-        return augment(images, Seeds(key)), soft_labels
-
-    return change
-
-
 def _check_hosts(part, recipe, host, hosts):
-    """Raises a ValueError unless hosts can share the batches."""
+    """Raises a ValueError unless the hosts can share the batches."""
     batch_size, repeats = recipe.batch_size, recipe.repeats
     if batch_size % hosts:
         raise ValueError(

@@ -1,7 +1,8 @@
 """Decides which pixels an image file has, for every path that reads one.
 
 Training, evaluation, prediction, `data --show` and the SavedModel's signatures
-come here. `docs/IMAGES.md` has the table of what becomes of each kind of file.
+decode here, in a TensorFlow graph. `docs/IMAGES.md` has a table of what becomes
+of each kind of file.
 """
 
 from keras_nfnets.data.runtime import tensorflow
@@ -11,7 +12,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 END_OF_JPEG = b"\xff\xd9"
 # Bytes of a PNG file up to the end of its width and height.
 END_OF_SIDES = 24
-# Shares of red, green and blue in grey, of 2**16 (ITU-R BT.601, as Pillow has).
+# Weights of red, green and blue in grey, times 2**16 (ITU-R BT.601, as in
+# Pillow).
 LUMA = (19595, 38470, 7471)
 
 
@@ -21,8 +23,8 @@ def decode(content, channels, max_pixels):
     Args:
         content: String tensor, the content of a PNG or JPEG file.
         channels: Integer, `1` or `3`.
-        max_pixels: Integer, the largest number of pixels, which the file's
-            header tells before anything is decoded.
+        max_pixels: Integer, the largest number of pixels. The file's header is
+            checked before anything is decoded.
 
     Returns:
         A uint8 tensor `(height, width, channels)`.
@@ -30,6 +32,11 @@ def decode(content, channels, max_pixels):
     Raises:
         InvalidArgumentError: TensorFlow's, eagerly or from the graph, if it is
             another kind of file, is damaged or has more pixels.
+
+    Example:
+
+    >>> decode(tf.io.read_file("cat.png"), channels=3, max_pixels=10**6).shape
+    TensorShape([256, 384, 3])
     """
     tf = tensorflow()
     colours = tf.cond(
@@ -44,29 +51,33 @@ def decode(content, channels, max_pixels):
 def decode_crop(content, channels, max_pixels, box):
     """Returns a part of the pixels of an image file.
 
-    Of a JPEG file only that part is decoded. Where colours are stored at half
-    the resolution, its last column is not smoothed with the column beside it.
+    Of a JPEG file only that part is decoded. If the file stores colours at half
+    the resolution, the last column of the part is not smoothed with the column
+    beside it.
 
     Args:
         content: As for `decode`.
         channels: Integer, `1` or `3`.
         max_pixels: As for `decode`.
-        box: Function of a shape that returns begin and size of the part, of
-            three numbers each.
+        box: Function of an image's shape that returns begin and size of the
+            part, each an int32 tensor `(3,)`: height, width and channels.
 
     Returns:
         A uint8 tensor `(height, width, channels)`.
+
+    Raises:
+        InvalidArgumentError: As for `decode`.
     """
     tf = tensorflow()
-    # The decoder does not read on below the crop, so it would not see that
-    # the file is cut off there.
+    # The cropping decoder stops below the crop. It would not notice that the
+    # file is cut off further down.
     whole_jpeg = tf.logical_and(
         tf.io.is_jpeg(content),
         tf.equal(tf.strings.substr(content, -2, 2), END_OF_JPEG),
     )
 
-    # The runtime walks through a branch that it does not take, unless it is one
-    # operation.
+    # TensorFlow's runtime visits every operation of a branch that it does not
+    # take. As a function that is not inlined, the branch is one operation.
     @tf.function(experimental_attributes={"_noinline": True}, autograph=False)
     def crop_any(content):
         return crop(decode(content, 3, max_pixels), box)
@@ -84,20 +95,27 @@ def crop(image, box):
 
     Args:
         image: Tensor `(height, width, channels)`.
-        box: As for `decode_crop`.
+        box: Function, as for `decode_crop`.
     """
     tf = tensorflow()
-    # Not `crop_to_bounding_box`, whose checks cost time even where this is the
-    # branch not taken.
+    # The checks of `tf.image.crop_to_bounding_box` would cost time even where
+    # this branch is not taken.
     return tf.slice(image, *box(tf.shape(image)))
 
 
 def grey(colours):
-    """Returns the grey of a uint8 tensor `(..., 3)`, with one channel."""
+    """Returns the grey values of colours.
+
+    Args:
+        colours: uint8 tensor `(..., 3)` of red, green and blue.
+
+    Returns:
+        A uint8 tensor `(..., 1)`, rounded to the nearest value.
+    """
     tf = tensorflow()
     weighted = tf.cast(colours, tf.int32) * tf.constant(LUMA)
     total = tf.reduce_sum(weighted, axis=-1, keepdims=True)
-    # Grey files have three equal colours, which come back as they were.
+    # The weights sum to 2**16, so three equal colours keep their value.
     return tf.cast((total + 2**15) // 2**16, tf.uint8)
 
 
@@ -118,6 +136,7 @@ def check_size(sides, max_pixels):
 
 
 def _decode_jpeg(content, max_pixels):
+    """Decodes a JPEG once its header says that it is not too large."""
     tf = tensorflow()
     shape = tf.io.extract_jpeg_shape(content)
     with tf.control_dependencies([check_size(shape[:2], max_pixels)]):
@@ -125,6 +144,7 @@ def _decode_jpeg(content, max_pixels):
 
 
 def _crop_jpeg(content, max_pixels, box):
+    """Decodes a part of a JPEG once its header says it is not too large."""
     tf = tensorflow()
     shape = tf.io.extract_jpeg_shape(content)
     begin, size = box(shape)

@@ -2,21 +2,21 @@
 
 from keras_nfnets.data.operations import OPERATIONS, Draw
 
-# What a draw decides: operation, sign, and x and y of the cutout.
-NUMBERS = 4
+# A draw decides the operation, its sign, and x and y of the cutout.
+NUMBERS_PER_DRAW = 4
 
 
 def randaugment(magnitude, corrected=False):
     """Returns a function that applies RandAugment to an image.
 
-    An image goes through some of the sixteen operations, drawn evenly.
-    Every one that is drawn is applied at the full strength of the magnitude,
-    and no other is computed. Rotation, shear and translation have either sign
+    An image goes through several of the sixteen operations, each drawn with the
+    same probability. Only the drawn operations are computed, each at the full
+    strength of the magnitude. Rotation, shear and translation go either way
     half of the time. `distort` says what each operation does.
 
-    `keras.layers.RandAugment` is another thing: it has eleven operations,
-    without cutout, inversion and solarize-add, draws them once for a whole
-    batch, and its factor of 0.5 is a rotation by up to 180 degrees.
+    `keras.layers.RandAugment` differs: it has eleven operations, without
+    cutout, inversion and solarize-add, draws them once for a whole batch, and
+    its factor of 0.5 rotates by up to 180 degrees.
 
     Args:
         magnitude: Number, see `distort`.
@@ -36,6 +36,7 @@ def randaugment(magnitude, corrected=False):
     operations = list(OPERATIONS.values())
 
     def augment(image, draws):
+        """Applies one operation after the other, in the order of the draws."""
         for operation, sign, x, y in draws:
             draw = Draw(magnitude, 1 if sign < 0.5 else -1, corrected, (x, y))
             image = operations[int(operation * len(operations))](image, draw)

@@ -1,4 +1,8 @@
-"""Reads and writes TFRecord files, in a folder that says what they hold."""
+"""Reads and writes TFRecord files, in a folder with an index.
+
+`write_records` writes the files and the `dataset.json` that names them, and
+`tfrecord` opens such a folder as a `Source`.
+"""
 
 import json
 import os
@@ -13,7 +17,7 @@ from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Source, Streamed
 from keras_nfnets.files import replacing
 
-# What ImageNet's records have been called from the start.
+# The names of the features in the records of ImageNet.
 ENCODED, LABEL = "image/encoded", "image/class/label"
 CYCLE_LENGTH = 16
 
@@ -21,7 +25,8 @@ CYCLE_LENGTH = 16
 def tfrecord(path: FilePath) -> Source:
     """Opens a folder of TFRecord files.
 
-    Its `dataset.json` says what they hold, as `write_records` writes it:
+    Its `dataset.json` names the files and classes, as `write_records` writes
+    it:
 
         {"class_names": ["cat", "dog"], "first_label": 0,
          "train": {"files": "train-*", "count": 1000},
@@ -38,9 +43,10 @@ def tfrecord(path: FilePath) -> Source:
 
     Raises:
         FileNotFoundError: If there is no `dataset.json`.
-        ValueError: If it does not say all that, or a part has no files.
-            Batches raise TensorFlow's InvalidArgumentError where an epoch has
-            other than `count` records, see `keras_nfnets.data.whole_shards`.
+        ValueError: If a field of it is missing or wrong, or a part has no
+            files. Reading batches raises TensorFlow's InvalidArgumentError if
+            an epoch has more or fewer than `count` records; see
+            `keras_nfnets.data.whole_shards`.
 
     Example:
 
@@ -57,7 +63,7 @@ def tfrecord(path: FilePath) -> Source:
 def _part(part, first_label, classes):
     """Returns the records of some files as a part of a source."""
     tf = tensorflow()
-    # As bytes, since a name need not be UTF-8.
+    # Names are passed as bytes, since they need not be UTF-8.
     files = [os.fsencode(file) for file in part.files]
     features = {
         ENCODED: tf.io.FixedLenFeature((), tf.string),
@@ -65,6 +71,7 @@ def _part(part, first_label, classes):
     }
 
     def records(epoch, seed, host, hosts):
+        """Returns an epoch's records: files in random order, then a buffer."""
         shuffle = epoch is not None
         seed = epoch_seed(seed, epoch) if shuffle else None
         own = tf.data.Dataset.from_tensor_slices(files).shard(hosts, host)
@@ -79,10 +86,11 @@ def _part(part, first_label, classes):
         return shuffled_records(dataset, seed)
 
     def read(record):
+        """Returns content and label of a record, and checks the label."""
         content = tf.io.parse_single_example(record, features)
         label = content[LABEL] - first_label
-        # Left out like an image that cannot be read, as it would be learnt
-        # as one of no class.
+        # A label out of range would become a row of zeros, an image of no
+        # class. The record is left out like an image that cannot be read.
         in_range = [
             tf.debugging.assert_non_negative(label),
             tf.debugging.assert_less(label, tf.constant(classes, tf.int64)),
@@ -100,20 +108,21 @@ def write_records(
     test: Sequence[tuple[FilePath, int]],
     shards: int = 8,
 ) -> None:
-    """Writes image files as TFRecords, with the `dataset.json` that names them.
+    """Writes image files as TFRecords, with their `dataset.json`.
 
     Args:
         path: String or path of a folder that is new or empty.
         class_names: Sequence of strings.
-        train: List of pairs: path of a PNG or JPEG file, and label.
-        test: As `train`.
+        train: Sequence of pairs: path of a PNG or JPEG file, and label, an
+            index into `class_names`.
+        test: Sequence of pairs, as `train`.
         shards: Integer, files per part. Defaults to `8`.
 
     Raises:
         ValueError: If a label is no index of a class.
-        FileExistsError: If there is something in the folder.
-        FileNotFoundError: If an image file is not there. No folder is written
-            then.
+        FileExistsError: If `path` is a file, or a folder that is not empty.
+        FileNotFoundError: If an image file does not exist. Then no folder is
+            written.
 
     Example:
 
@@ -147,6 +156,7 @@ def _write(root, class_names, parts, shards):
 
 
 def _record(content, label):
+    """Returns one serialized record."""
     tf = tensorflow()
     train = tf.train
     features = train.Features(

@@ -9,12 +9,13 @@ from keras_nfnets.extras import require
 
 @functools.cache
 def tensorflow():
-    """Returns TensorFlow.
+    """Returns TensorFlow, which runs the input pipeline on every Keras backend.
 
-    Beside another backend it keeps off the GPUs, whose memory it would take.
+    With another backend, TensorFlow is kept off the GPUs, since it would
+    reserve their memory.
 
     Raises:
-        ImportError: If it is not installed.
+        ImportError: If TensorFlow is not installed.
     """
     tf = require("tensorflow", extra="tensorflow")
     if keras.backend.backend() != "tensorflow":

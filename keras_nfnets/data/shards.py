@@ -1,4 +1,10 @@
-"""Checks that an epoch has all its records, and names shards that lack some."""
+"""Checks that an epoch has all its records, and names shards that lack some.
+
+A damaged or missing shard would otherwise shorten every epoch in silence.
+`whole_epoch` counts records while they pass, and writes what is wrong into
+`Source.broken`. `stop_if_broken` then raises TensorFlow's error in the place of
+a batch, which `whole_shards` turns into a ValueError outside of the graph.
+"""
 
 import contextlib
 import os
@@ -8,23 +14,25 @@ from keras_nfnets.checks import printable
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import Source
 
-# A record is its length, the length's checksum, itself and its checksum.
+# In a TFRecord file each record is stored as its length, a checksum of the
+# length, the record, and its checksum.
 LENGTH_BYTES, CHECKSUM_BYTES = 8, 4
-# A message names no more shards.
+# The largest number of shards that a message names.
 NAMED = 4
 
 
 def whole_epoch(records, count, source, files):
-    """Passes an epoch's records on, and notes in the source if one is missing.
+    """Passes an epoch's records on, and counts them.
 
-    The last record is passed on only after the check.
+    If their number is wrong, a message is written to `source.broken`. The last
+    record is passed on only after the check.
 
     Args:
         records: `tf.data.Dataset` of one epoch's undecoded records.
-        count: Integer, how many there must be.
+        count: Integer, how many records there must be.
         source: `Source`, whose `broken` takes the message.
-        files: Paths of the files that the records are in. Without any, as of
-            TensorFlow Datasets, which may be mocked, nothing is counted.
+        files: Paths of the files that hold the records. If there are none, as
+            for TensorFlow Datasets, nothing is counted.
 
     Returns:
         A `tf.data.Dataset` of the same records.
@@ -37,7 +45,7 @@ def whole_epoch(records, count, source, files):
         if not source.broken:
             source.broken.append(_message(files, count, int(found)))
 
-    # What a damaged file does not hand out is missing from the count.
+    # Records that a damaged file does not return are missing from the count.
     records = records.ignore_errors()
     nothing = tf.nest.map_structure(
         lambda spec: tf.zeros(spec.shape, spec.dtype), records.element_spec
@@ -45,6 +53,7 @@ def whole_epoch(records, count, source, files):
     start = (tf.constant(-1, tf.int64), nothing)
 
     def hold_back(before, element):
+        """Returns the record before this one, after the check of the number."""
         index, is_end = element[0], element[0] < 0
         found = tf.where(is_end, before[0], index) + 1
         wrong = tf.where(is_end, found != count, found > count)
@@ -56,16 +65,20 @@ def whole_epoch(records, count, source, files):
         with tf.control_dependencies([noted]):
             return element, tf.nest.map_structure(tf.identity, before[1])
 
-    # The end has the number -1.
+    # The index -1 marks the end of the records.
     end = tf.data.Dataset.from_tensors(start)
     numbered = records.enumerate().concatenate(end)
     return numbered.scan(start, hold_back).skip(1)
 
 
-def unbroken(epochs, source):
+def until_broken(epochs, source):
     """Ends a dataset of epochs once the source is known to be broken.
 
-    Epochs of no records would follow each other for ever.
+    Otherwise epochs without records would follow each other for ever.
+
+    Args:
+        epochs: `tf.data.Dataset` of epochs.
+        source: `Source`.
     """
     tf = tensorflow()
     return epochs.take_while(
@@ -74,12 +87,16 @@ def unbroken(epochs, source):
 
 
 def stop_if_broken(batches, source, endless):
-    """Raises TensorFlow's InvalidArgumentError in the place of a batch.
+    """Raises TensorFlow's InvalidArgumentError in place of the next batch.
 
     Args:
         batches: `tf.data.Dataset`.
         source: `Source`.
-        endless: Boolean, whether a last batch means that it is broken.
+        endless: Boolean, whether `batches` ends only if the source is broken.
+            Then an error takes the place of its end.
+
+    Returns:
+        A `tf.data.Dataset` of the same batches.
     """
     tf = tensorflow()
 
@@ -87,6 +104,7 @@ def stop_if_broken(batches, source, endless):
         return "".join(source.broken[:1]).encode()
 
     def check(*batch):
+        """Passes a batch on, or fails with the message."""
         text = tf.numpy_function(message, [], tf.string)
         whole = tf.raw_ops.Assert(condition=tf.equal(text, b""), data=[text])
         with tf.control_dependencies([whole]):
@@ -101,18 +119,19 @@ def stop_if_broken(batches, source, endless):
 
 
 def host_count(part, host, hosts):
-    """Returns how many of a part's records are one host's in an epoch.
+    """Returns how many of a part's records one host reads in an epoch.
 
     Args:
         part: `Streamed`.
-        host: Integer.
-        hosts: Integer.
+        host: Integer, index of the host.
+        hosts: Integer, number of hosts.
 
     Returns:
         An integer, or `None` if the part's files are not known.
 
     Raises:
-        ValueError: If the files of all hosts have other than `count` records.
+        ValueError: If the files of all hosts together do not have `count`
+            records.
     """
     if hosts == 1:
         return part.count
@@ -126,7 +145,7 @@ def host_count(part, host, hosts):
 
 @contextlib.contextmanager
 def whole_shards(source: Source) -> Iterator[None]:
-    """Raises a ValueError for what TensorFlow raises of a source's shards.
+    """Turns TensorFlow's error about a source's shards into a ValueError.
 
     Args:
         source: `Source` whose batches are read inside.
@@ -149,10 +168,15 @@ def whole_shards(source: Source) -> Iterator[None]:
 
 
 def count_records(file):
-    """Counts the records of a file by their lengths, reading nothing else.
+    """Counts the records of a TFRecord file.
+
+    It reads only their lengths, and seeks over the records.
 
     Args:
-        file: Path of a TFRecord file.
+        file: String, path of the file.
+
+    Returns:
+        Integer, the number of complete records.
     """
     size, place, count = os.path.getsize(file), 0, 0
     with open(file, "rb") as content:
@@ -165,10 +189,11 @@ def count_records(file):
 
 
 def _message(files, count, found):
-    """Returns what is wrong, after reading all files."""
+    """Reads all files, and returns a message that names the odd ones."""
     shards = [(file, *_read_through(file)) for file in files]
     damaged = [shard for shard in shards if shard[2]]
-    # Shards of a data set hold about as many records.
+    # The shards of a data set hold about equally many records. The odd ones are
+    # therefore those with the fewest or the most.
     extreme = max if found > count else min
     odd = extreme((shard[1] for shard in shards), default=0)
     named = damaged or [shard for shard in shards if shard[1] == odd]

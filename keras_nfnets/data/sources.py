@@ -1,4 +1,10 @@
-"""Describes a source of labelled images, of every kind."""
+"""Describes a source of labelled images, of every kind.
+
+A `Source` has a training and a test part. A part is `Indexed` if its images can
+be read in any order, as files and arrays can, or `Streamed` if they come in the
+order of the records in some files. To add a kind of source, write a function
+that returns a `Source`, and add it to `KINDS` in `open_source`.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,42 +14,43 @@ from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import MAX_PIXELS
 from keras_nfnets.variants.table import VARIANTS
 
-# Of photographs, unless they are measured: ImageNet's.
+# Statistics of ImageNet's pixels, for photographs that were not measured.
 PHOTO_MEAN = VARIANTS["nfnet_f0"].pixel_mean
 PHOTO_STD = VARIANTS["nfnet_f0"].pixel_std
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Labelled images in a training and a test part.
+    """Holds labelled images in a training and a test part.
 
-    A part is an `Indexed` or a `Streamed`. What they read is the content of an
-    image file, or an image `(height, width, channels)` of values in
-    [0, 255], and an integer label.
+    A part is an `Indexed` or a `Streamed`. It reads an integer label and a raw
+    image: the content of an image file, or an array `(height, width, channels)`
+    of values in [0, 255].
 
     Args:
         train: The part to train on.
         test: The part that is held out.
         class_names: Tuple of strings.
-        mean: Tuple of floats, one per channel, what is taken from a pixel.
+        mean: Tuple of floats, one per channel, subtracted from pixels. Defaults
+            to ImageNet's.
+        std: Tuple of floats, one per channel, by which pixels are then divided.
             Defaults to ImageNet's.
-        std: Tuple of floats, one per channel, what it is then divided by.
-            Defaults to ImageNet's.
-        skipped: Dictionary that is filled while batches are read: the name of
-            each image that was left out, by `"train"` or `"test"` and its
-            number, which for training images counts on over epochs.
-        max_pixels: Integer, how many pixels an image file may have. One that
-            has more is left out. Defaults to `MAX_PIXELS`.
-        broken: List that is filled while batches are read: what is wrong with
-            the files of records, if an epoch has other than `count`.
+        skipped: Dictionary that is filled while batches are read. It maps
+            `("train", position)` or `("test", position)` to the name of an
+            image that was left out. Positions in training count on over epochs.
+        max_pixels: Integer, the largest number of pixels of an image file. A
+            larger image is left out. Defaults to `MAX_PIXELS`.
+        broken: List that is filled while batches are read. It gets a message if
+            an epoch of records has more or fewer than `count`.
 
     Raises:
         ValueError: If there are fewer than two classes, or a part is empty.
 
     Example:
 
-    >>> source = keras_nfnets.data.open_source("folder:photos")
-    >>> source.train_count
+    >>> source = keras_nfnets.data.open_source("digits")
+    >>> source.train_count, source.channels
+    (1437, 1)
     """
 
     train: "Indexed | Streamed"
@@ -72,28 +79,30 @@ class Source:
 
     @property
     def channels(self) -> int:
-        """1 for grey images, 3 for red, green and blue."""
+        """The number of channels: 1 for grey images, 3 for colours."""
         return len(self.mean)
 
     @property
     def train_count(self) -> int:
-        """How many images there are to train on."""
+        """The number of images to train on."""
         return self.train.count
 
     @property
     def test_count(self) -> int:
-        """How many images are held out."""
+        """The number of images that are held out."""
         return self.test.count
 
 
 @dataclasses.dataclass(frozen=True)
 class Indexed:
-    """Images that can be read in any order.
+    """Holds images that can be read in any order.
 
     Args:
         count: Integer, number of images.
-        read: Function of an index tensor, in a graph: raw image and label.
-        name: Function of an integer: what to call the image in a message.
+        read: Function of an int64 scalar tensor, the index of an image. It
+            returns the raw image and the label, in a TensorFlow graph.
+        name: Function of an integer index that returns the name of the image in
+            a message.
     """
 
     count: int
@@ -103,15 +112,16 @@ class Indexed:
 
 @dataclasses.dataclass(frozen=True)
 class Streamed:
-    """Images that come in the order of the files they are in.
+    """Holds images that come in the order of records in files.
 
     Args:
         count: Integer, number of images.
         shards: Integer, number of files.
-        records: Function of an epoch (a tensor, or `None` for the order of the
-            files), a seed, a host and the number of hosts: a
-            `tf.data.Dataset` of one epoch's undecoded records.
-        read: Function of a record, in a graph: raw image and label.
+        records: Function `(epoch, seed, host, hosts)` that returns a
+            `tf.data.Dataset` of one epoch's undecoded records. `epoch` is an
+            int64 tensor, or `None` for the stored order.
+        read: Function of a record that returns the raw image and the label, in
+            a TensorFlow graph.
         files: Tuple of the files' paths, to name those that lack records.
             Defaults to none.
     """

@@ -1,4 +1,9 @@
-"""Calls Keras's image layers in a `tf.data` graph, without their state."""
+"""Calls Keras's image layers in a `tf.data` graph, without their state.
+
+A Keras layer draws its random numbers from a seed that it keeps and advances.
+In a pipeline of several threads the result would depend on their order.
+`StatelessLayer` gives the layer `Seeds` that follow from seed and step.
+"""
 
 import inspect
 from typing import Any
@@ -9,14 +14,14 @@ from keras_nfnets.annotations import Tensor
 
 
 class Seeds(keras.random.SeedGenerator):
-    """Seeds that follow from a key and from how many were taken before.
+    """Draws seeds that follow from a key and from how many were drawn before.
 
-    The one of Keras counts in a variable, so that a batch would depend on how
-    many batches, and on which threads, came before it.
+    Keras's own generator counts in a variable, so a batch would depend on how
+    many batches came before it, and on which threads.
 
     Args:
-        key: int64 tensor `(2,)`. The second number counts the seeds on: keys
-            that are neighbours there share seeds.
+        key: int64 tensor `(2,)`. Seeds count on from its second number, so
+            neighbouring keys share seeds.
 
     Example:
 
@@ -24,31 +29,39 @@ class Seeds(keras.random.SeedGenerator):
     >>> images = StatelessLayer(keras.layers.RandomInvert)(images, seeds)
     """
 
-    # The inherited one makes the variable.
+    # The inherited constructor would create the variable.
     def __init__(self, key):
         self.key = key
         self.taken = 0
 
     def next(self, ordered=True):
-        """Returns the next seed, an int64 tensor `(2,)`."""
+        """Returns the next seed, an int64 tensor `(2,)`.
+
+        Args:
+            ordered: Boolean, part of Keras's signature and not used. Defaults
+                to `True`.
+        """
         self.taken += 1
         return self.key + [0, self.taken]
 
 
 class StatelessLayer:
-    """A Keras image layer as a pure function of images and seeds.
+    """Wraps a Keras image layer as a pure function of images and seeds.
 
-    The layer's own `__call__` draws from its own seeds. The methods it is made
-    of take others, but compute on Keras's backend unless they are told that
-    this is a graph of TensorFlow's.
+    The layer's own `__call__` draws from its own seeds. This calls the two
+    methods of the layer that `__call__` is made of, with the given seeds, and
+    has them compute with TensorFlow on every Keras backend.
 
-    It is made outside of the graph, as the layer makes a variable. Images are
-    float32, with channels last, whatever Keras is configured to. As the
-    `augment` of `train_batches` it takes the seeds of each step.
+    Make it outside of the graph, since the layer creates a variable. As the
+    `augment` of `train_batches` it gets the seeds of each step.
 
     Args:
         layer: Class, an image layer of `keras.layers`.
-        **arguments: What the layer is made with.
+        **arguments: Arguments of the layer.
+
+    Input shape:
+        `(batch, height, width, channels)` of float32, with channels last
+        whatever Keras is configured to.
 
     Example:
 
@@ -57,7 +70,8 @@ class StatelessLayer:
     """
 
     def __init__(self, layer: type, **arguments: Any) -> None:
-        # Without a seed it takes one of Python's random numbers.
+        # Without a seed, the layer would draw one from Python's generator and
+        # so change the numbers that others draw.
         if "seed" in inspect.signature(layer).parameters:
             arguments["seed"] = 0
         self.layer = layer(
@@ -66,7 +80,12 @@ class StatelessLayer:
         self.layer.backend.set_backend("tensorflow")
 
     def draw(self, images: Tensor, seeds: Seeds) -> dict[str, Any]:
-        """Returns what the layer draws for these images."""
+        """Returns what the layer draws for these images.
+
+        Args:
+            images: float32 tensor `(batch, height, width, channels)`.
+            seeds: `Seeds`.
+        """
         return self.layer.get_random_transformation(images, seed=seeds)
 
     def __call__(self, images: Tensor, seeds: Seeds) -> Tensor:

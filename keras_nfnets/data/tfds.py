@@ -8,7 +8,7 @@ from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.sources import PHOTO_MEAN, PHOTO_STD, Source, Streamed
 from keras_nfnets.extras import require
 
-# The parts of ImageNet by the names that the papers' code has for them.
+# The names of the papers' code for parts of ImageNet.
 PAPERS_SPLITS = {
     "papers_train": "train[10000:]",
     "papers_valid": "train[:10000]",
@@ -20,14 +20,14 @@ PAPERS_SPLITS = {
 def tfds(name: str) -> Source:
     """Opens a data set that TensorFlow Datasets has prepared.
 
-    Its parts are `train`, and `validation` or `test`, whichever is there, or
-    else the last fifth of `train`. For ImageNet that is what the papers train
-    on and report. Others are given in TFDS's notation or, for ImageNet, by
-    the names in `PAPERS_SPLITS`.
+    Its parts are `train`, and `validation` or `test`, whichever exists, or else
+    the last fifth of `train`. On ImageNet these are the parts with which the
+    papers train and report results. Other parts are given in TFDS's notation
+    or, on ImageNet, by a name in `PAPERS_SPLITS`.
 
     Args:
-        name: String, `"NAME"` or `"NAME:VERSION"`, of which either may be
-            followed by splits: `"NAME?train=train[:90%]&test=train[90%:]"`.
+        name: String, `"NAME"` or `"NAME:VERSION"`. Splits may follow:
+            `"NAME?train=train[:90%]&test=train[90%:]"`.
 
     Returns:
         A `Source`.
@@ -75,7 +75,7 @@ def _builder(library, name):
             f"{near_matches(name.partition(':')[0], known)}"
             f"Received: tfds:{name}"
         ) from None
-    except AssertionError as error:  # of a version that there is not
+    except AssertionError as error:  # There is no such version.
         raise ValueError(f"tfds:{name}: {error}") from None
     if not builder.info.splits:
         raise ValueError(
@@ -131,6 +131,7 @@ def _part(library, builder, split, image, label):
         ) from None
 
     def records(epoch, seed, host, hosts):
+        """Returns an epoch's pairs of an encoded image and a label."""
         tf = tensorflow()
         shuffle = epoch is not None
         seed = epoch_seed(seed, epoch) if shuffle else None

@@ -1,8 +1,9 @@
 """Replaces images that cannot be read, names them, and stops at too many.
 
-The next image that can be read takes the place in the batch. So every other
-image keeps its place, and a run that goes on at some step sees what it would
-have seen. Where all images are good this costs one comparison of their numbers.
+A missing image leaves a gap between positions. The next readable image fills
+the gap, so all other images keep their places in the batches, and a run that
+resumes sees what it would have seen. `fill_gaps` costs one comparison for a
+batch without gaps. `SkippedImages` reports and limits what was left out.
 """
 
 import itertools
@@ -20,84 +21,89 @@ log = logging.getLogger("keras_nfnets")
 
 
 def fill_gaps(batches, source, seed, first, stride):
-    """Puts an image in the place of those that are missing before it.
+    """Fills the places of missing images with the next readable image.
 
     Args:
-        batches: `tf.data.Dataset` of numbers and images in order, without
+        batches: `tf.data.Dataset` of positions and images in order, without
             end, both in batches of one size.
         source: `Source`, whose `skipped` takes the names.
-        seed: Integer, of the order of training images, or `None` for test
+        seed: Integer, seed of the order of training images, or `None` for test
             images.
-        first: Integer, the number of the first image.
-        stride: Integer, from one number to the next.
+        first: Integer, the position of the first image.
+        stride: Integer, from one position to the next: the number of hosts.
 
     Returns:
-        A `tf.data.Dataset` of batches of that size: images, and whether each
-        fills a gap.
+        A `tf.data.Dataset` of batches of that size: images, and a boolean for
+        each image that tells whether it is a copy that fills a gap.
     """
     tf = tensorflow()
     size = batches.element_spec[0].shape[0]
 
-    def name_missing(numbers):
-        if source.broken:  # no image is to blame, and the run stops
+    def name_missing(positions):
+        """Records the images between positions that do not follow."""
+        # If records are missing, the gap is no image's fault.
+        if source.broken:
             return
-        for before, number in itertools.pairwise(numbers):
-            for missing in range(before + stride, number, stride):
-                _note(source, seed, missing)
+        for before, position in itertools.pairwise(positions):
+            for missing in range(before + stride, position, stride):
+                _record_skipped(source, seed, missing)
 
-    def repeated(numbers, images):
-        tf.numpy_function(name_missing, [numbers], [])
-        copies = (numbers[1:] - numbers[:-1]) // stride
+    def repeated(positions, images):
+        """Returns each image as often as its gap and its own place need."""
+        tf.numpy_function(name_missing, [positions], [])
+        copies = (positions[1:] - positions[:-1]) // stride
         which = tf.repeat(tf.range(size), copies)
         is_copy = tf.concat([which[1:] == which[:-1], [False]], 0)
         images = tf.nest.map_structure(lambda x: tf.gather(x, which), images)
         return images, is_copy
 
     def fill(before, batch):
-        numbers, images = batch
-        numbers = tf.concat([[before], numbers], 0)
+        """Fills a batch, and passes its last position on to the next one."""
+        positions, images = batch
+        positions = tf.concat([[before], positions], 0)
         filled = tf.cond(
-            numbers[-1] == before + size * stride,
+            positions[-1] == before + size * stride,
             lambda: (images, tf.zeros(size, tf.bool)),
-            lambda: repeated(numbers, images),
+            lambda: repeated(positions, images),
         )
-        return numbers[-1], filled
+        return positions[-1], filled
 
     before = tf.constant(first - stride, tf.int64)
     return batches.scan(before, fill).rebatch(size, drop_remainder=True)
 
 
-def _note(source, seed, number):
+def _record_skipped(source, seed, position):
     """Keeps the name of an image that is left out, and logs it once."""
     kind = "test" if seed is None else "train"
     part = getattr(source, kind)
     if isinstance(part, Streamed):
-        epoch, index = divmod(int(number), part.count)
+        epoch, index = divmod(int(position), part.count)
         name = f"image {index} of epoch {epoch + 1}"
     else:
-        name = part.name(int(shuffled(number, part.count, seed)))
+        name = part.name(int(shuffled(position, part.count, seed)))
     if name not in source.skipped.values():
         log.warning("%s cannot be read and is left out", printable(name))
-    source.skipped[kind, int(number)] = name
+    source.skipped[kind, int(position)] = name
 
 
 class SkippedImages(keras.callbacks.Callback):
-    """Says at an epoch's end how many images were left out in it.
+    """Prints at an epoch's end how many images were left out in it.
 
-    Images are read ahead of the step that sees them; each counts for the epoch
-    that it belongs to. Held-out images count once for the whole run.
+    Images are read ahead of the step that uses them, but each counts for the
+    epoch in which it is used. Held-out images count once for the whole run.
 
     Args:
         source: `Source`.
         batch_size: Integer, images in a step of the run.
-        share: Float, the largest share of the training images that may be
-            left out in one epoch, and of the held-out images. One image always
-            may. Defaults to `0.01`.
+        share: Float, the largest fraction of the training images that may be
+            left out in one epoch, and of the held-out images. One image is
+            always allowed. Defaults to `0.01`.
         images_per_step: Integer, images that are read for a step, see
             `Recipe.images_per_step`. Defaults to `None`, `batch_size`.
 
     Raises:
-        ValueError: If more are.
+        ValueError: Before a step or at the end of an epoch, if more images were
+            left out.
 
     Example:
 
@@ -121,9 +127,11 @@ class SkippedImages(keras.callbacks.Callback):
     def on_train_batch_begin(
         self, batch: int, logs: Logs | None = None
     ) -> None:
+        """Raises a ValueError if too many images were left out so far."""
         self._check()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Prints how many images were left out in the epoch."""
         left_out = self._check()
         lines = {
             "images": left_out.get(epoch, []),
@@ -136,12 +144,12 @@ class SkippedImages(keras.callbacks.Callback):
                 )
 
     def _check(self):
-        """Returns the names of what was left out by epoch, and of the test."""
+        """Returns the names of what was left out, by epoch or `"test"`."""
         left_out = {}
-        # A copy: the data pipeline's threads add to it.
-        for (part, number), name in list(self.source.skipped.items()):
+        # `list` copies, since the threads of the pipeline add entries.
+        for (part, position), name in list(self.source.skipped.items()):
             test = part == "test"
-            epoch = "test" if test else number // self.images_per_epoch
+            epoch = "test" if test else position // self.images_per_epoch
             left_out.setdefault(epoch, []).append(name)
         for epoch, names in left_out.items():
             count = (

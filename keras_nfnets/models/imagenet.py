@@ -13,13 +13,16 @@ def preprocess_input(x: Tensor, variant: str | Variant = "nfnet_f0") -> Tensor:
     """Normalizes images as the published networks expect them.
 
     Args:
-        x: Tensor or array of RGB values in [0, 255].
+        x: Tensor or array `(..., height, width, 3)` of RGB values in [0, 255].
         variant: String, a key of `VARIANTS`, or a `Variant`. All but
             `"test_nfnet"` expect the same. Defaults to `"nfnet_f0"`.
 
     Returns:
-        A float32 tensor of the same shape: ImageNet's mean subtracted and its
-        standard deviation divided out, per channel.
+        A float32 tensor of the same shape: per channel, the variant's
+        `pixel_mean` is subtracted and the result divided by its `pixel_std`.
+
+    Raises:
+        ValueError: If `variant` is unknown.
 
     Example:
 
@@ -34,13 +37,13 @@ def preprocess_input(x: Tensor, variant: str | Variant = "nfnet_f0") -> Tensor:
 def evaluation_crop(
     images: Tensor, variant: str | Variant, size: int | None = None
 ) -> Tensor:
-    """Resizes and crops images as a variant's top-1 was measured.
+    """Resizes and crops images as for a variant's published top-1.
 
     The papers squash an image to a square 32 pixels larger than the crop,
     without antialiasing. timm antialiases, and keeps the aspect ratio for
     most of its networks. Both resize bicubically, which may overshoot
-    [0, 255], and PyTorch's kernel without antialiasing differs a little from
-    the others'.
+    [0, 255]. Without antialiasing, PyTorch's kernel differs a little from
+    those of the other backends.
 
     Args:
         images: Tensor or array `(..., height, width, channels)` with values
@@ -75,7 +78,8 @@ def resize_and_crop(
         images: Tensor or array `(..., height, width, channels)`.
         resized: Tuple of two integers, the height and width to resize to.
         size: Integer, side of the square in pixels.
-        antialias: Boolean. Defaults to `False`.
+        antialias: Boolean, whether resizing to fewer pixels averages over those
+            in between. Defaults to `False`.
 
     Returns:
         A float32 tensor `(..., size, size, channels)`.
@@ -101,7 +105,7 @@ def decode_predictions(
 ) -> list[list[tuple[str, str, float]]]:
     """Names the most probable of ImageNet's 1,000 classes.
 
-    The names are Keras's own list, which it downloads at the first call.
+    Keras downloads its list of names at the first call.
 
     Args:
         y: Tensor or array `(batch, 1000)` of probabilities.
@@ -113,8 +117,8 @@ def decode_predictions(
 
     Raises:
         ValueError: If `y` has another shape, or `top` is not from 1 to 1000.
-        ConnectionError: If the names cannot be fetched; the message says what
-            to put where.
+        ConnectionError: If the names cannot be fetched. The message says which
+            file to put where by hand.
 
     Example:
 
@@ -130,7 +134,7 @@ def decode_predictions(
         raise ValueError(f"`top` must be from 1 to 1000. Received: top={top}")
     try:
         return keras.applications.imagenet_utils.decode_predictions(y, top)
-    except Exception as error:  # Keras raises a bare one
+    except Exception as error:  # Keras raises a bare `Exception`.
         raise ConnectionError(
             f"The names of ImageNet's classes could not be fetched: {error}. "
             "Where there is no network, put imagenet_class_index.json into "

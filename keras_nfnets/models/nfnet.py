@@ -1,4 +1,8 @@
-"""Builds every network of the table with one functional-API loop."""
+"""Builds every network of the table with one loop of the functional API.
+
+`NFNet` reads a row of `VARIANTS`, and `_features` calls a `Stem` and one
+`NFBlock` for each entry of `block_arguments`. A `Head` follows.
+"""
 
 from collections.abc import Callable
 
@@ -43,49 +47,49 @@ def NFNet(
         variant: String, a key of `VARIANTS`, or a `Variant`.
         include_top: Boolean, whether the model ends in a classifier. Defaults
             to `True`.
-        weights: String, `"imagenet"` for the published weights, which are
-            downloaded once; or the path of a file of the same network: ours
-            (`.weights.h5`, `.keras`), the papers' (`.npz`) or timm's
-            (`.safetensors`); or `None` for fresh weights. A classifier of
-            another size stays fresh, with a warning. Defaults to `None`.
+        weights: String or path. `"imagenet"` stands for the published weights,
+            which are downloaded once. A path is that of a file of the same
+            network: ours (`.weights.h5`, `.keras`), the papers' (`.npz`) or
+            timm's (`.safetensors`). A classifier of another size stays fresh,
+            with a warning. Defaults to `None`, for fresh weights.
         input_shape: Tuple `(height, width, channels)` in pixels, `None` for a
             side that may vary. Defaults to `(None, None, 3)`.
         classes: Integer, number of classes. Defaults to `1000`.
-        classifier_activation: Activation of the classifier; `None` returns
-            logits. Defaults to `"softmax"`.
+        classifier_activation: String or function, activation of the classifier;
+            `None` returns logits. Defaults to `"softmax"`.
         dropout: Float in [0, 1), rate before the classifier. Defaults to
             `None`, the variant's published rate.
         stochastic_depth: Float in [0, 1). Block i of n drops its branch at
             the rate `stochastic_depth * i / n`. The papers train with 0.25.
             Defaults to `0.0`.
-        pooling: String, `"avg"`, `"max"` or `None`: what a model without its
-            top returns, and how one with a top pools (`None` is `"avg"`
-            there). Defaults to `None`.
+        pooling: String, `"avg"` or `"max"`, the pooling before the classifier
+            or, without the top, at the end. Defaults to `None`: `"avg"` before
+            the classifier, and no pooling without the top.
         name: String, the model's name. Defaults to the variant's name.
-        features: Boolean, whether the model returns what stem and stages give
-            in place of a head, for detection and segmentation. The arguments
-            of the head then mean nothing. Defaults to `False`.
-        remat: Boolean, whether training computes the stem and each block
-            again for its gradient rather than keep what is inside it: less
-            memory, more time. Defaults to `False`.
+        features: Boolean, whether the model returns the outputs of stem and
+            stages in place of a head, for detection and segmentation. The
+            arguments of the head are then ignored. Defaults to `False`.
+        remat: Boolean, whether training computes the stem and each block again
+            for its gradient instead of keeping what is inside it. That takes
+            less memory and more time. Defaults to `False`.
 
     Input shape:
         `(batch, height, width, channels)`
 
     Output shape:
-        `(batch, classes)`; without the top `(batch, features)`, or
+        `(batch, classes)`. Without the top `(batch, features)`, or
         `(batch, ceil(height / 32), ceil(width / 32), features)` without
         pooling too. With `features` a dictionary from `"stem"`, `"stage1"` ..
         `"stage4"` to `(batch, ceil(height / stride), ceil(width / stride),
         channels)`, see `feature_strides`.
 
     Raises:
-        ValueError: If `variant` is unknown, `input_shape` is not three sizes
-            of which a known side is at least 32 pixels, a rate is outside
-            [0, 1), or `keras.config.image_data_format()` is
-            `"channels_first"`; or if `weights` is not a file of this network,
-            or `"imagenet"` for one that nobody published.
-        FileNotFoundError: If `weights` names a file that is not there.
+        ValueError: If `variant` is unknown; if `input_shape` is not three
+            sizes, or a known side is below 32 pixels; if a rate is outside [0,
+            1); if `keras.config.image_data_format()` is `"channels_first"`; or
+            if `weights` is not a file of this network, or `"imagenet"` for one
+            that nobody published.
+        FileNotFoundError: If the file that `weights` names does not exist.
         OSError: If published weights cannot be fetched or kept.
 
     Example:
@@ -122,7 +126,7 @@ def NFNet(
 
 
 def _features(variant, inputs, stochastic_depth, remat):
-    """Returns what stem and stages give, by name."""
+    """Returns the outputs of stem and stages, by name."""
     x = Stem(
         variant.stem_widths,
         variant.stem_strides,

@@ -1,4 +1,9 @@
-"""The settings that the papers train with, as data."""
+"""Provides the settings that the papers train with, as data.
+
+A `Recipe` holds all settings of one training, and `RECIPES` lists those of the
+papers. `get` returns one by name, and `variant_of` tells for which network it
+is.
+"""
 
 from keras_nfnets.recipes.recipe import Recipe as Recipe
 from keras_nfnets.recipes.table import RECIPES as RECIPES

@@ -13,70 +13,71 @@ from keras_nfnets.training.sam import SAM
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained on ImageNet, complete as data.
+    """Describes how one network is trained on ImageNet, complete as data.
 
-    The defaults are those of NFNet-F0. `model_args` and `compile_args` hand
-    on what model and training can honour. The rest is for the input pipeline
-    (image sizes, RandAugment, MixUp, CutMix).
+    The defaults are those of NFNet-F0. `model_args` returns the fields that
+    `NFNet` takes, and `compile_args` makes optimizer, loss, AGC and SAM. The
+    other fields are for the input pipeline: image sizes, RandAugment, MixUp and
+    CutMix.
 
     `dataclasses.replace(recipe, clipping=0.02)` changes a field and leaves
-    the others as they are; `scaled` lets the learning rate follow.
+    the others as they are. `scaled` also adapts the learning rate.
 
     Args:
         epochs: Integer. Defaults to `360`.
         batch_size: Integer, images per step on all devices together. Defaults
             to `4096`.
-        learning_rate: Float, at the end of the warm-up: 0.1 per 256 images of
-            a batch. Defaults to `1.6`.
-        minimum_learning_rate: Float, at the end of the cosine. Defaults to
-            `0.0`.
-        warmup_epochs: Float, in which the learning rate rises from 0.
+        learning_rate: Float, learning rate at the end of the warm-up. The
+            papers use 0.1 per 256 images of a batch. Defaults to `1.6`.
+        minimum_learning_rate: Float, learning rate at the end of the cosine.
+            Defaults to `0.0`.
+        warmup_epochs: Float, epochs in which the learning rate rises from 0.
             Defaults to `5.0`.
         momentum: Float in [0, 1). Defaults to `0.9`.
-        nesterov: Boolean. Defaults to `True`.
+        nesterov: Boolean, whether momentum is Nesterov's. Defaults to `True`.
         l2: Float, the papers' weight decay. Defaults to `2e-5`.
         label_smoothing: Float in [0, 1). Defaults to `0.1`.
-        dropout: Float in [0, 1), before the classifier. Defaults to `0.2`.
+        dropout: Float in [0, 1), rate before the classifier. Defaults to `0.2`.
         stochastic_depth: Float in [0, 1), see `NFNet`. Defaults to `0.25`.
         clipping: Float, see `AGC`, or `None` for no clipping. Defaults to
             `0.01`.
         epsilon: Float, see `AGC`. Defaults to `1e-3`.
-        agc_exclude: What is not clipped, see `AGC`. Defaults to
-            `"classifier"`.
-        ema_decay: Float in [0, 1), of the average of the weights, which warms
-            up as `min(ema_decay, (1 + t) / (10 + t))` at step t; or `None`
-            for no average. Defaults to `0.99999`.
+        agc_exclude: String or tuple of strings, which variables are not
+            clipped, see `AGC`. Defaults to `"classifier"`.
+        ema_decay: Float in [0, 1), decay of the moving average of the weights,
+            which warms up as `min(ema_decay, (1 + t) / (10 + t))` at step t; or
+            `None` for no average. Defaults to `0.99999`.
         train_size: Integer, side of a training image in pixels. Defaults to
             `192`.
         test_size: Integer, side of a test image in pixels. Defaults to `256`.
         test_margin: Integer, by how many pixels a test image is larger before
             its centre is cropped. Defaults to `32`.
-        random_crop: Boolean, whether a training image is a random part of
-            what the file shows, stretched to a square. Defaults to `True`.
-        random_flip: Boolean, whether half of the training images are
-            mirrored. Defaults to `True`.
-        repeats: Integer, how often each image that is read stands in a batch,
-            with crop, flip and distortion of its own each time. Steps and
-            epochs stay what they are, so that the computation does: an epoch
-            sees fewer images. Defaults to `1`.
+        random_crop: Boolean, whether a training image is a random part of the
+            file's image, stretched to a square. Defaults to `True`.
+        random_flip: Boolean, whether half of the training images are mirrored.
+            Defaults to `True`.
+        repeats: Integer, how many copies of each image a batch holds, each with
+            a crop, flip and distortion of its own. Steps per epoch stay the
+            same, so an epoch sees fewer images. Defaults to `1`.
         randaugment_layers: Integer, operations per image, `0` for no
             RandAugment. Defaults to `4`.
-        randaugment_magnitude: Integer, from 0 to 10 and beyond. Defaults to
-            `5`.
-        randaugment_after_mixing: Boolean, whether RandAugment sees mixed
-            images. Defaults to `True`.
-        randaugment_corrected: Boolean, whether RandAugment is without two slips
-            of the papers' code, see `data.distort`. Defaults to `False`.
-        mix_partners: String, `"pairs"` or `"batch"`. An image is mixed with
-            one that is read for this alone, as the papers do, so that a batch
-            takes twice as many images; or with another of the batch, which
-            halves the decoding. Defaults to `"pairs"`.
-        mixup_fraction: Float, share of a batch that MixUp makes. Defaults to
-            `0.5`.
+        randaugment_magnitude: Integer, not negative; the papers use 5 to 15.
+            Defaults to `5`.
+        randaugment_after_mixing: Boolean, whether RandAugment distorts the
+            mixed images instead of the images to mix. Defaults to `True`.
+        randaugment_corrected: Boolean, whether two mistakes of the papers' code
+            are corrected, see `data.distort`. Defaults to `False`.
+        mix_partners: String, `"pairs"` or `"batch"`. In pairs, as in the
+            papers, an image is mixed with one that is read for this alone, so a
+            batch takes twice as many images. In a batch, it is mixed with
+            another image of the batch, which halves the decoding. Defaults to
+            `"pairs"`.
+        mixup_fraction: Float in [0, 1], fraction of a batch that MixUp mixes.
+            Defaults to `0.5`.
         mixup_alpha: Float, both parameters of its beta distribution. Defaults
             to `0.2`.
-        cutmix_fraction: Float, share of a batch that CutMix makes. Defaults to
-            `0.5`.
+        cutmix_fraction: Float in [0, 1], fraction of a batch that CutMix mixes.
+            Defaults to `0.5`.
         cutmix_alpha: Float, both parameters of its beta distribution. Defaults
             to `1.0`, which is uniform.
         sam_rho: Float, see `SAM`, or `None` for plain gradients. Defaults to
@@ -140,17 +141,20 @@ class Recipe:
     ) -> "Recipe":
         """Returns a copy for another batch, length or image size.
 
-        The learning rates follow the batch by the linear rule, the test size
-        follows the training size in proportion, and the warm-up takes half of
-        the epochs at most. All else stays: the papers find that smaller
-        batches take a larger `clipping`, and state no rule.
+        The learning rates are proportional to the batch, and the test size to
+        the training size. The warm-up takes at most half of the epochs. Other
+        fields
+        stay: the papers find that small batches need a larger `clipping`, but
+        give no rule.
 
         Args:
-            batch_size: Integer, images per step. Defaults to `None`, the
-                same.
+            batch_size: Integer, images per step. Defaults to `None`, the same.
             epochs: Integer. Defaults to `None`, the same.
             train_size: Integer, side of a training image in pixels. Defaults
                 to `None`, the same.
+
+        Returns:
+            A `Recipe`.
 
         Raises:
             ValueError: If one of them is not a positive integer.
@@ -192,10 +196,10 @@ class Recipe:
 
     @property
     def images_per_step(self) -> int:
-        """How many images are read for a step.
+        """The number of images that are read for a step.
 
-        They are twice the batch where images are mixed in pairs, and of those
-        one in `repeats`.
+        Images that are mixed in pairs take twice the batch. With `repeats`,
+        each image that is read stands for so many of the batch.
         """
         pairs = self.mixes and self.mix_partners == "pairs"
         return self.batch_size * (2 if pairs else 1) // self.repeats
@@ -203,8 +207,8 @@ class Recipe:
     def model_args(self) -> dict[str, Any]:
         """Returns the arguments of `NFNet`: dropout and stochastic depth.
 
-        The input shape is not among them, as training and test images differ
-        in size and one model takes both.
+        The input shape is not among them: training and test images differ in
+        size, and one model takes both.
 
         Returns:
             A dictionary.
@@ -221,19 +225,20 @@ class Recipe:
     def compile_args(self, steps_per_epoch: float) -> dict[str, Any]:
         """Returns the arguments of `AGCModel.compile`.
 
-        They take in the epochs, the learning rates, the warm-up, momentum,
-        L2, the average of the weights, label smoothing, AGC and SAM; no other
-        field. Labels are integers or, of mixed images, rows of shares, see
-        `losses.Crossentropy`; the model returns probabilities.
+        They use the fields for epochs, learning rates, warm-up, momentum, L2,
+        the average of the weights, label smoothing, AGC and SAM. Labels are
+        integers, or soft labels for mixed images, see `losses.Crossentropy`.
+        The model has to return probabilities.
 
-        With an average, the weights that `fit` leaves behind are the averages;
-        `keras.callbacks.SwapEMAWeights` validates and saves them on the way.
+        With an average, `fit` ends with the averages as the model's weights. To
+        validate and save with the averages during training, add
+        `keras_nfnets.callbacks.AveragedWeights`.
 
         Args:
-            steps_per_epoch: Number of batches in an epoch; need not be whole.
+            steps_per_epoch: Float, batches in an epoch; need not be an integer.
 
         Returns:
-            A dictionary. A part of it that does not suit can be replaced:
+            A dictionary. A part of it can be replaced:
             `compile_args(steps) | dict(agc=None)`.
 
         Raises:

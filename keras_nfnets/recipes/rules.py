@@ -1,4 +1,8 @@
-"""Checks the settings of a recipe."""
+"""Checks the settings of a recipe.
+
+`_RULES` lists the fields by the rule that each value has to keep. The functions
+below it check settings against each other.
+"""
 
 from typing import Any
 
@@ -85,7 +89,7 @@ def _check_bounds(recipe):
 
 
 def _check_mixing(recipe):
-    """Raises a ValueError for what cannot be mixed or repeated."""
+    """Raises a ValueError if images cannot be mixed or repeated so."""
     if not recipe.mixup_fraction + recipe.cutmix_fraction <= 1:
         raise ValueError(
             "`mixup_fraction` and `cutmix_fraction` must not be above 1 "

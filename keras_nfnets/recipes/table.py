@@ -1,4 +1,8 @@
-"""Lists the papers' training settings, one row each."""
+"""Lists the papers' training settings, one row each.
+
+`RECIPES` maps the name of a network to a `Recipe`. A family starts from a base,
+and its rows hold what changes, under named columns, as in `variants.table`.
+"""
 
 from dataclasses import replace
 
@@ -8,7 +12,10 @@ from keras_nfnets.variants.table import VARIANTS
 
 
 def _rows(base, columns, rows):
-    """Returns recipes by name; what the variants say themselves is theirs."""
+    """Returns recipes by name: the base, changed by each row's columns.
+
+    Dropout and image sizes are those of the variant of the same name.
+    """
     return {
         name: replace(
             base,
@@ -22,7 +29,8 @@ def _rows(base, columns, rows):
 
 
 # Brock et al., 2021 (arXiv 2102.06171), Section 4 and Appendix A. The F7 is in
-# its code only. The F5 of 86.3 top-1 is trained with SAM as the F6 is.
+# its code only. The paper also reports an F5 of 86.3 top-1 that is trained with
+# SAM, as the F6 is.
 RECIPES: dict[str, Recipe] = _rows(
     Recipe(),
     ("randaugment_magnitude", "sam_rho"),
@@ -38,15 +46,17 @@ RECIPES: dict[str, Recipe] = _rows(
     },
 )
 
-# No paper trains the wider ones on ImageNet alone: those of the same depth.
+# No paper trains the wider networks on ImageNet alone. They get the recipes of
+# the networks of the same depth.
 RECIPES |= {f"{name}_plus": recipe for name, recipe in RECIPES.items()}
 
-# Fort et al., 2021 (arXiv 2105.13343): 86.78 top-1, with as many steps.
+# Fort et al., 2021 (arXiv 2105.13343): 86.78 top-1 with as many steps.
 RECIPES["nfnet_f5_repeated"] = replace(
     RECIPES["nfnet_f5"], sam_rho=RECIPES["nfnet_f6"].sam_rho, repeats=16
 )
 
-# What the families of the first paper (arXiv 2101.08692) do without.
+# The families of the first paper (arXiv 2101.08692) are trained without AGC and
+# RandAugment.
 _FIRST = replace(
     Recipe(),
     batch_size=1024,
@@ -57,7 +67,7 @@ _FIRST = replace(
     randaugment_magnitude=0,
 )
 
-# From its code, which names no L2 for B6 to B8: that of B5.
+# From its code, which has no L2 for B6 to B8. They get that of B5.
 RECIPES |= _rows(
     replace(_FIRST, minimum_learning_rate=0.001),
     ("l2",),
@@ -74,8 +84,8 @@ RECIPES |= _rows(
     },
 )
 
-# Its code has no settings of the NF-ResNets' own. These are the ones it trains
-# batch-normalized ResNets with, and the NF-ResNet's default stochastic depth.
+# Its code has no settings for NF-ResNets. These are its settings for ResNets
+# with batch normalization, and the NF-ResNet's default stochastic depth.
 _RESNET = replace(
     _FIRST,
     epochs=90,
@@ -94,11 +104,13 @@ RECIPES |= _rows(
     },
 )
 
-# Ours, for the 1,797 digits of scikit-learn, in no paper. In a run of a few
-# hundred steps the papers' AGC would leave the residual branches closed: a skip
-# gain starts at zero, where it may move by `clipping * epsilon` a step. So the
-# skip gains are not clipped. `clipping` is larger than for batches of 4096, as
-# the papers find that small batches take more. A mirrored digit is none.
+# This package's own recipe, for the 1,797 digits of scikit-learn.
+# - Skip gains are not clipped. They start at zero, where AGC lets them move by
+#   `clipping * epsilon` times the learning rate in a step. In a run of a few
+#   hundred steps the residual branches would stay closed.
+# - `clipping` is larger than for batches of 4096, since the papers find that
+#   small batches allow more.
+# - Digits are not flipped, since a mirrored digit is no digit.
 RECIPES["nfnet_pico"] = Recipe(
     epochs=15,
     batch_size=64,
@@ -122,14 +134,15 @@ RECIPES["nfnet_pico"] = Recipe(
 
 
 def get(name: str) -> Recipe:
-    """Returns the papers' recipe for one of their networks, or ours for ours.
+    """Returns the recipe for one of the networks.
 
-    What no paper states is taken from the nearest that one does: the F+ from
-    the F of the same depth (the paper trains them on another data set), the
-    L2 of NF-RegNet B6 to B8 from B5, and the NF-ResNets from what the papers'
-    code trains batch-normalized ResNets with. Neither NF-ResNets nor
-    NF-RegNets are clipped. The second paper clips NF-ResNets too, which large
-    batches need: `dataclasses.replace(recipe, clipping=0.01)`.
+    Most are stated in a paper or in its code. The others are taken from the
+    nearest network: an F+ from the F of the same depth (the paper trains it on
+    another data set), the L2 of NF-RegNet B6 to B8 from B5, and the NF-ResNets
+    from the batch-normalized ResNets in the papers' code. NF-ResNets and
+    NF-RegNets are not clipped here, as in the first paper. The second paper
+    clips NF-ResNets too, which large batches need: `dataclasses.replace(recipe,
+    clipping=0.01)`. The recipe of `"nfnet_pico"` is this package's own.
 
     Args:
         name: String, a key of `RECIPES`: an NFNet, NF-ResNet or NF-RegNet of

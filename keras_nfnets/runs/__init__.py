@@ -1,4 +1,11 @@
-"""Runs: settings, a folder, and the training that fills it."""
+"""Trains networks by settings, in folders that can be resumed.
+
+`Settings` are all numbers of a run as data, and `from_options` makes them from
+a recipe. `train` does the run and fills its folder, a `Run`: the best model,
+`Checkpoints`, a history and curves. `Checkpoint`, `History`, `ResumedMetrics`
+and `Signals` are the callbacks that write the folder. `Classifier` names images
+with the result.
+"""
 
 from keras_nfnets.runs.callbacks import Checkpoint as Checkpoint
 from keras_nfnets.runs.callbacks import History as History

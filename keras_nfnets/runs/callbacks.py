@@ -1,4 +1,9 @@
-"""Writes a run folder while `fit` goes on."""
+"""Writes a run folder while `fit` goes on.
+
+`History` writes the numbers of each epoch. `Checkpoint` saves the best model
+and the state to resume from. `ResumedMetrics` restores the metrics of an
+unfinished epoch. `Signals` ends a training on Ctrl-C and on SIGTERM.
+"""
 
 import contextlib
 import math
@@ -19,13 +24,13 @@ from keras_nfnets.training.distribution import undistributed
 class History(keras.callbacks.Callback):
     """Writes `history.csv` of a run after every epoch.
 
-    Unlike `keras.callbacks.CSVLogger` it writes the whole file under another
-    name and renames it.
+    The whole file is written under a temporary name and then renamed, so it is
+    never half written. `keras.callbacks.CSVLogger` appends to the file instead.
 
     Args:
         run: `keras_nfnets.runs.Run`.
-        rows: List of dictionaries, one per epoch before, as a checkpoint has
-            them. Defaults to none.
+        rows: Iterable of dictionaries, one per earlier epoch, as a checkpoint
+            has them. Defaults to none.
 
     Example:
 
@@ -38,37 +43,47 @@ class History(keras.callbacks.Callback):
         self.rows = list(rows)
 
     def best(self, name: str) -> float:
-        """Returns the largest value of a column so far, or minus infinity."""
+        """Returns the largest value of a column so far, or minus infinity.
+
+        Args:
+            name: String, a column of the history such as `"val_accuracy"`.
+        """
         return max((row[name] for row in self.rows), default=-math.inf)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Appends the logs of the epoch, and writes the file."""
         values = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, **values})
         self.run.write_history(self.rows)
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the best model of a run, and what the run can go on from.
+    """Saves the best model of a run, and the state to resume the run from.
 
-    `keras.callbacks.ModelCheckpoint` writes in place: a run that is stopped
-    meanwhile has neither the old file nor the new one. The best is renamed
-    before the checkpoint, so that a run that was stopped in between does the
-    epoch again.
+    Both files are written under temporary names and then renamed. A run that is
+    killed meanwhile keeps its old files; with
+    `keras.callbacks.ModelCheckpoint`, which writes in place, it would have
+    neither. The best model is renamed before the checkpoint. If the run is
+    killed in between, it resumes before the epoch and does it again.
 
     Args:
         run: `keras_nfnets.runs.Run`.
         steps_per_epoch: Integer, batches in a whole epoch.
         step: Integer, batches that the run has seen before. Defaults to `0`.
-        monitor: String, the value of an epoch that is best when largest.
-            Defaults to `"val_accuracy"`.
-        best: Float, the best value of the epochs before. Defaults to
-            minus infinity.
-        averages: `AveragedWeights`, if it is their model that is best, or
-            `None`. Defaults to `None`.
-        writes: Boolean, whether this is the one of several processes that
-            writes. Defaults to `True`.
-        history: `History`, whose rows a checkpoint keeps, or `None`. Defaults
-            to `None`.
+        monitor: String, the value in the logs of an epoch whose largest value
+            marks the best model. Defaults to `"val_accuracy"`.
+        best: Float, the best value of earlier epochs. Defaults to minus
+            infinity.
+        averages: `AveragedWeights`, to save the model with its averaged
+            weights, or `None`. Defaults to `None`.
+        writes: Boolean, whether this process writes. Of several processes one
+            does. Defaults to `True`.
+        history: `History` whose rows go into the checkpoints, or `None`.
+            Defaults to `None`.
+
+    Attributes:
+        terminate: Boolean. Once it is true, the training ends with `Terminated`
+            before the next step, after a checkpoint.
 
     Raises:
         ValueError: If an epoch does not report `monitor`.
@@ -103,14 +118,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.terminate = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Saves a new run before its first step."""
         if self.step == 0:
             self._save_best(True)
             self._save()
 
-    # Before a batch, as Keras would wait for each batch to end otherwise.
+    # Keras would wait for each batch to end if this were `on_train_batch_end`.
     def on_train_batch_begin(
         self, batch: int, logs: Logs | None = None
     ) -> None:
+        """Counts the step, or ends the training after a checkpoint."""
         if self.terminate:
             if self.step % self.steps_per_epoch:
                 self._save()
@@ -118,6 +135,12 @@ class Checkpoint(keras.callbacks.Callback):
         self.step += 1
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Saves the model if it is the best so far, then a checkpoint.
+
+        Raises:
+            ValueError: If the logs do not have `monitor`.
+            Terminated: If `terminate` was set.
+        """
         logs = logs or {}
         if self.monitor not in logs:
             raise ValueError(
@@ -132,14 +155,16 @@ class Checkpoint(keras.callbacks.Callback):
             raise Terminated
 
     def _save(self):
+        """Writes a checkpoint with the rows of the history."""
         if self.writes:
             with undistributed():
                 rows = self.history.rows if self.history else ()
                 self.run.checkpoints.save(self.model, self.step, rows)
 
     def _save_best(self, is_best):
-        # Processes swap together or not at all, since JAX compares what they
-        # put on their devices.
+        """Saves the best model, with averaged weights if there are averages."""
+        # Every process has to swap, also those that do not write: JAX checks
+        # that all processes put the same values on their devices.
         with self.averages or contextlib.nullcontext():
             if is_best and self.writes:
                 with undistributed(), replacing(self.run.model) as best:
@@ -147,10 +172,13 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class ResumedMetrics(keras.callbacks.Callback):
-    """Lets the first epoch's metrics go on from where they stood.
+    """Restores the metrics of the epoch in which a run was stopped.
+
+    Without it, the metrics of the first epoch after resuming would cover only
+    the steps after the stop.
 
     Args:
-        metrics: List, as a checkpoint has it.
+        metrics: List that a checkpoint has under `metrics`, or `None`.
 
     Example:
 
@@ -163,6 +191,7 @@ class ResumedMetrics(keras.callbacks.Callback):
         self.metrics = metrics
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Restores the metrics at the first epoch, after Keras's reset."""
         if self.metrics:
             restore_metrics(self.model, self.metrics)
             self.metrics = None
@@ -171,15 +200,17 @@ class ResumedMetrics(keras.callbacks.Callback):
 class Signals(keras.callbacks.Callback):
     """Ends a training on Ctrl-C or SIGTERM, as a context around `fit`.
 
-    Python raises `KeyboardInterrupt` in whatever runs at the moment. In a
-    finalizer, or a function that C code called, it is dropped, and training
-    would go on. This raises it again before the next step.
+    On Ctrl-C Python raises `KeyboardInterrupt` in the code that runs at the
+    moment. A finalizer, or a function called from C, drops it, and the training
+    would go on. This callback raises it again before the next step.
 
-    SIGTERM, which a machine gets before it is taken away, has the checkpoint
-    written first.
+    SIGTERM announces that a machine will be taken away. The training then
+    writes a checkpoint and ends with `Terminated`.
+
+    It works in the main thread only, since Python allows signal handlers there.
 
     Args:
-        checkpoint: `Checkpoint`.
+        checkpoint: `Checkpoint` of the same `fit`.
 
     Example:
 
@@ -206,6 +237,7 @@ class Signals(keras.callbacks.Callback):
     def on_train_batch_begin(
         self, batch: int, logs: Logs | None = None
     ) -> None:
+        """Raises a `KeyboardInterrupt` that was dropped."""
         if self.interrupted:
             raise KeyboardInterrupt
 

@@ -1,4 +1,9 @@
-"""Keeps the newest two checkpoints of a run, and resumes from one."""
+"""Keeps the newest two checkpoints of a run, and resumes from one.
+
+A checkpoint is a folder `step-000000012` with `model.keras` (the weights, the
+optimizer and the averages) and `state.json` (what Keras leaves out of that
+file).
+"""
 
 import json
 import shutil
@@ -19,7 +24,7 @@ KEPT = 2
 
 
 class Terminated(Exception):
-    """A training was asked to end, and has written a checkpoint.
+    """Says that a training was asked to end, and has written a checkpoint.
 
     Example:
 
@@ -31,19 +36,23 @@ class Terminated(Exception):
 
 
 class Checkpoints:
-    """A folder of checkpoints, of which the last two are kept.
+    """Writes and reads a folder of checkpoints, of which it keeps the last two.
 
-    Each is a folder of its own, written under a temporary name and then
-    renamed: the model with optimizer and averages, and what Keras leaves out
-    of a model's file: random states and the metrics of an unfinished epoch.
+    Each checkpoint is a folder, written under a temporary name and then
+    renamed. It holds the model with its optimizer and averages, and what Keras
+    leaves out of a model's file: random states and the metrics of an unfinished
+    epoch.
 
     Args:
-        path: String or path of the folder.
+        path: String or path of the folder. It need not exist.
 
     Example:
 
     >>> checkpoints = keras_nfnets.runs.Checkpoints("run/checkpoints")
+    >>> checkpoints.save(model, step=12)
     >>> model, state = checkpoints.load()
+    >>> state["step"]
+    12
     """
 
     def __init__(self, path: FilePath) -> None:
@@ -55,13 +64,14 @@ class Checkpoints:
         step: int,
         history: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        """Writes a checkpoint.
+        """Writes a checkpoint and removes all but the newest two.
 
         Args:
             model: A compiled Keras model whose optimizer is built.
-            step: Integer, batches that the run has seen. The optimizer counts
-                fewer where the loss is scaled and a step overflowed.
-            history: List of dictionaries of numbers, one per epoch so far.
+            step: Integer, batches that the run has seen. With loss scaling the
+                optimizer's own count is lower, since it skips steps that
+                overflow.
+            history: Iterable of dictionaries of numbers, one per epoch so far.
                 Defaults to none.
         """
         content = dict(
@@ -83,22 +93,25 @@ class Checkpoints:
         return sorted(self.path.glob("step-*"))
 
     def load(self) -> tuple[keras.Model, dict[str, Any]]:
-        """Loads the newest checkpoint that is whole.
+        """Loads the newest checkpoint that can be read.
 
-        One that is damaged is named on the standard error.
+        A damaged checkpoint is named on the standard error, and the one before
+        it is tried.
 
-        Returns:
-            A model with its random states, and a dictionary with the `step`,
-            the `metrics` of the epoch so far, and the `history` of those
-            before.
+        Returns: A tuple of the compiled model, whose random states are
+        restored, and a dictionary:
+
+            - `step`: Integer, batches that the run has seen.
+            - `metrics`: List, the metrics of the unfinished epoch.
+            - `history`: List of dictionaries, one per finished epoch.
 
         Raises:
-            ValueError: If there is none, or none that is whole.
+            ValueError: If there is no checkpoint, or none that can be read.
         """
         for path in reversed(self.steps()):
             try:
                 return _load(path)
-            # What a damaged file raises depends on where it is damaged.
+            # The class of the error depends on where the file is damaged.
             except Exception as error:
                 reason = " ".join(str(error).split())
                 print(
@@ -112,6 +125,7 @@ class Checkpoints:
 
 
 def _load(path):
+    """Reads the model and the state of one checkpoint, or raises."""
     state = read_object(path / "state.json", STATE)
     model = keras_files.load_model(path / "model.keras")
     _restore(random_states(model), state.pop("random"), "random")
@@ -119,6 +133,7 @@ def _load(path):
 
 
 def _restore(variables, values, name):
+    """Assigns stored values to variables, and checks how many there are."""
     if len(values) != len(variables):
         raise ValueError(
             f"`{name}` in state.json must have {len(variables)} values. "
@@ -135,7 +150,7 @@ def _to_lists(variables):
 def random_states(model: keras.Model) -> list[keras.Variable]:
     """Returns the variables of a model's seed generators, in order.
 
-    Keras keeps them out of a model's file. On PyTorch its dropout draws from
+    Keras leaves them out of a model's file. On PyTorch, dropout draws from
     PyTorch's own generator, which is not among them.
 
     Args:
@@ -158,7 +173,7 @@ def random_states(model: keras.Model) -> list[keras.Variable]:
 
 
 def restore_metrics(model: keras.Model, values: Sequence[Any]) -> None:
-    """Puts an unfinished epoch's metrics back.
+    """Assigns the metrics of an unfinished epoch to a model.
 
     Args:
         model: A compiled Keras model.

@@ -1,4 +1,8 @@
-"""Classifies images with a run's model, a variant's, or an exported file."""
+"""Classifies images with a run's model, a variant's, or an exported file.
+
+`Classifier` reads images and names classes; `networks` opens the network, and
+its description says how images are cropped and what the classes are called.
+"""
 
 import dataclasses
 import os
@@ -17,29 +21,35 @@ from keras_nfnets.runs import networks
 class Classifier:
     """Names what images show.
 
-    Files are decoded, and images cropped, as evaluation does it, whatever runs
-    the network.
+    Image files are decoded and cropped in the same way as for evaluation,
+    whichever runtime runs the network.
 
     Args:
         model: String or path: the folder of a run, or what `keras-nfnets
             export` wrote: the folder of a SavedModel or a file that ends in
             `.keras`, `.onnx`, `.xml` (OpenVINO) or `.tflite`. Defaults to
-            `None`, `variant` and `weights`.
+            `None`, to use `variant` and `weights`.
         variant: String, a key of `VARIANTS`, in place of `model`. Defaults to
             `None`.
-        weights: String, its weights, as for `NFNet`. Defaults to `None`.
-        size: Integer, side of the variant's crop in pixels. Defaults to
-            `None`, its test size.
+        weights: String, the variant's weights, as for `NFNet`. Defaults to
+            `None`.
+        size: Integer, side of the variant's crop in pixels. Defaults to `None`,
+            its test size.
         runtime: String, `"keras"`, `"tensorflow"`, `"onnx"`, `"openvino"` or
-            `"litert"`. Of a run's folder that is what was exported there.
-            Defaults to `None`: by the model.
-        max_pixels: Integer, how many pixels an image file may have. Defaults
-            to `None`, what the model was trained with.
+            `"litert"`. For the folder of a run, it selects which of the
+            exported files there is used. Defaults to `None`: Keras for the
+            folder of a run, and the runtime of the file otherwise.
+        max_pixels: Integer, the largest number of pixels of an image file.
+            Defaults to `None`, the limit of the model's training.
+
+    Attributes:
+        description: The classes' names, the crop and the number of channels.
 
     Raises:
         FileNotFoundError: If there is no such model.
         ImportError: If the runtime is not installed; the extra is named.
-        ValueError: If the model cannot be used, or not in this runtime.
+        ValueError: If arguments contradict each other, or the model cannot be
+            used, or not in this runtime.
 
     Example:
 
@@ -88,7 +98,7 @@ class Classifier:
             )
 
     def read(self, image: Any) -> np.ndarray:
-        """Returns what the network sees of an image.
+        """Returns an image as the network sees it, before normalization.
 
         Args:
             image: String or path of a PNG or JPEG file, bytes of its content,
@@ -96,7 +106,7 @@ class Classifier:
                 of 1 or 3 channels (RGB) with values in [0, 255].
 
         Returns:
-            A float32 array `(size, size, channels)`.
+            A float32 array `(size, size, channels)` with values in [0, 255].
 
         Raises:
             ValueError: If it cannot be read.
@@ -112,13 +122,20 @@ class Classifier:
         return self.description.crop.of(image, limit).numpy()
 
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns the probabilities of what the network sees.
+        """Returns the probabilities of the classes for images from `read`.
 
         Args:
-            images: Sequence of arrays that `read` returned, or an array.
+            images: Sequence of arrays `(size, size, channels)` that `read`
+                returned, or one array `(batch, size, size, channels)`.
 
         Returns:
             A float32 array `(batch, classes)`.
+
+        Example:
+
+        >>> images = [photos.read("cat.jpg"), photos.read("dog.jpg")]
+        >>> photos.predict(images).shape
+        (2, 37)
         """
         if not len(images):
             return np.zeros((0, len(self.description.class_names)), "float32")
@@ -148,16 +165,16 @@ class Classifier:
         """Names the most probable classes of images.
 
         Args:
-            images: An image as `read` takes it, an array of several, `(batch,
-                height, width, channels)`, or a list.
-            top: Integer, how many classes; all, if there are fewer. Defaults
-                to `5`.
+            images: One image as `read` takes it, an array of several with the
+                shape `(batch, height, width, channels)`, or a list of images.
+            top: Integer, how many classes; all, if there are fewer. Defaults to
+                `5`.
             batch_size: Integer, how many images the network sees at once.
                 Defaults to `8`.
 
         Returns:
-            A list for each image, of one for one image: tuples `(name,
-            probability)`, the most probable first.
+            A list with one list per image, also for a single image. Each holds
+            tuples `(name, probability)`, the most probable first.
 
         Raises:
             ValueError: If one cannot be read.
@@ -174,7 +191,7 @@ class Classifier:
 
 
 def _with_channels(image, channels):
-    """Returns an array with the network's channels."""
+    """Returns an array with the network's number of channels."""
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[-1] not in (1, 3) or not image.size:

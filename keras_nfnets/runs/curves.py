@@ -1,4 +1,4 @@
-"""Draws the history of a run."""
+"""Draws the history of a run as a picture of several panels."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 
 TRAINING, HELD_OUT = "training", "held-out"
-# What each panel shows: columns of a history and what to call them. Of the
-# columns that a history has not, and of empty panels, nothing is drawn.
+# For each panel, the columns of a history that it shows and their labels.
+# Columns that a history lacks are skipped, and so are empty panels.
 PANELS = {
     "loss": {"loss": TRAINING, "val_loss": HELD_OUT},
     "accuracy": {
@@ -16,7 +16,7 @@ PANELS = {
         "val_accuracy": HELD_OUT,
         "val_top5_accuracy": f"{HELD_OUT}, top 5",
     },
-    "share of clipped units": {
+    "fraction of clipped units": {
         "agc_clipped": "all",
         **{
             f"agc_clipped_{part}": part
@@ -32,11 +32,11 @@ COLUMNS = 3
 
 
 def draw_curves(rows: list[dict[str, Any]], path: FilePath) -> None:
-    """Draws what a history says of loss, accuracy, clipping and speed.
+    """Draws loss, accuracy, AGC's clipping, norms and speed over epochs.
 
     Args:
-        rows: List of dictionaries, one per epoch, with `epoch` and what was
-            measured. Nothing is drawn of an empty one.
+        rows: List of dictionaries, one per epoch, with `epoch` and columns of
+            `PANELS`. An empty list draws nothing.
         path: String or path of the picture.
 
     Raises:

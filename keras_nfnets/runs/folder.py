@@ -1,7 +1,7 @@
-"""Lays out the folder of a run, and reads and writes it.
+"""Names the files of a run folder, and reads and writes them.
 
-Every file is written under a temporary name and then renamed, so that what has
-its final name is whole.
+Every file is written under a temporary name and then renamed, so a file with
+its final name is complete.
 """
 
 import csv
@@ -30,10 +30,16 @@ from keras_nfnets.weights import keras as keras_files
 
 
 class Run:
-    """A run folder: where its files are, and who may write them.
+    """Names the files of a run folder, and controls who may write them.
 
     Args:
         path: String or path of the folder.
+
+    Attributes:
+        model: Path of the best model.
+        checkpoints: `Checkpoints` to resume from.
+        saved_model: Path of the exported SavedModel.
+        history, curves, logs, config: Paths of the other files.
 
     Example:
 
@@ -56,7 +62,7 @@ class Run:
         """Makes the folder for a new run.
 
         Args:
-            overwrite: Boolean, whether the files of a run that is there are
+            overwrite: Boolean, whether the files of an existing run are
                 removed. Other files stay. Defaults to `False`.
 
         Raises:
@@ -74,12 +80,12 @@ class Run:
         """Returns a context in which no other process writes the folder.
 
         Raises:
-            BlockingIOError: If another process does.
+            BlockingIOError: If another process is writing it.
         """
         return locked(self.lock_file)
 
     def abandon(self) -> None:
-        """Removes a run of which nothing can be used: it has no checkpoint."""
+        """Removes the files of a run that has no checkpoint yet."""
         if not self.checkpoints.steps():
             self._clear()
             self.lock_file.unlink(missing_ok=True)
@@ -91,7 +97,8 @@ class Run:
         for file in (self.config, self.history, self.curves, self.model):
             file.unlink(missing_ok=True)
         for name in EXPORTS.values():
-            # What stands beside it: names and crop, and OpenVINO's weights.
+            # Beside an export stand its description (.json), and its weights
+            # (.data of ONNX, .bin of OpenVINO).
             for suffix in ("", ".json", ".data"):
                 self._remove_file(self.path / f"{name}{suffix}")
             self._remove_file((self.path / name).with_suffix(".bin"))
@@ -120,11 +127,11 @@ class Run:
             )
 
     def _is_empty(self):
-        # A process that was killed leaves its lock.
+        # A process that was killed leaves its lock file.
         return not {path.name for path in self.path.iterdir()} - {".lock"}
 
     def write_config(self, settings: Settings, source: Source) -> None:
-        """Writes `config.json`: what it takes to do the run again or use it.
+        """Writes `config.json`, with which the run can be repeated or used.
 
         Args:
             settings: `keras_nfnets.runs.Settings`.
@@ -153,7 +160,7 @@ class Run:
         """Returns the dictionary of `config.json`.
 
         Raises:
-            ValueError: If there is none, or it is not a run's. The field is
+            ValueError: If the file is missing or is not a run's. The field is
                 named.
         """
         try:
@@ -175,11 +182,11 @@ class Run:
         """Loads the best model.
 
         Returns:
-            The dictionary of `config.json`, and the Keras model.
+            A tuple of the dictionary of `config.json` and the Keras model.
 
         Raises:
             FileNotFoundError: If there is no model.
-            ValueError: If one of the two is damaged, or they are not of one
+            ValueError: If a file is damaged, or the two are not of the same
                 run.
         """
         config = self.read_config()
@@ -195,10 +202,10 @@ class Run:
         return config, model
 
     def check_model(self) -> None:
-        """Raises an error unless the best model is there, and whole.
+        """Raises an error unless the best model can be read.
 
         Raises:
-            FileNotFoundError: If it is not there.
+            FileNotFoundError: If it is missing.
             ValueError: If it is damaged.
         """
         try:
@@ -212,15 +219,15 @@ class Run:
             ) from None
 
     def stored_settings(self, options: Mapping[str, Any]) -> Settings:
-        """Returns the settings of a run that is to be continued.
+        """Returns the settings of a run that is to be resumed.
 
         Args:
-            options: Dictionary of what the user gave, by name in
-                `keras_nfnets.options.OPTIONS`.
+            options: Dictionary from names in `keras_nfnets.options.OPTIONS` to
+                the values that the user gave.
 
         Raises:
-            ValueError: If something else was given than the run was started
-                with, or the folder is not a run's.
+            ValueError: If an option differs from the run's, or the folder is
+                not a run's.
         """
         settings = self.read_config()["settings"]
         other = settings.differences(options)
@@ -234,7 +241,7 @@ class Run:
         return settings
 
     def check_source(self, source: Source) -> None:
-        """Raises a ValueError unless the run was started on these data.
+        """Raises a ValueError unless the run was started on the same data.
 
         Args:
             source: `keras_nfnets.data.Source`.

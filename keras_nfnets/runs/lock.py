@@ -1,4 +1,8 @@
-"""Lets one process at a time write a run folder."""
+"""Lets one process at a time write a run folder.
+
+The system locks an open file for a process (`flock`). On Windows, and on file
+systems without such locks, nothing is locked.
+"""
 
 import contextlib
 import os
@@ -14,14 +18,15 @@ except ImportError:  # on Windows, where nothing is locked
 def locked(path):
     """Holds a lock file while the block runs.
 
-    The system gives the lock back when a process ends, however it ends; the
-    file that is left of a process that was killed locks nothing.
+    The system releases the lock when the process ends, in whatever way. The
+    file of a killed process may stay behind, but it is not locked.
 
     Args:
-        path: `pathlib.Path` of the lock file, in a folder that is there.
+        path: `pathlib.Path` of the lock file, in an existing folder.
 
     Raises:
-        BlockingIOError: If another process holds it; the message says which.
+        BlockingIOError: If another process holds it; the message names that
+            process.
 
     Example:
 
@@ -37,13 +42,18 @@ def locked(path):
         os.write(file, f"{os.getpid()} on {platform.node()}".encode())
         yield
     finally:
-        # Before it is given back: who opened it meanwhile sees that it went.
+        # The file goes before its lock does: a process that has opened the
+        # same file then sees in `_is_at` that it holds a removed file.
         path.unlink(missing_ok=True)
         os.close(file)
 
 
 def _acquired(path):
-    """Returns a locked file that still stands at the path."""
+    """Returns a descriptor of the lock file, locked and still at the path.
+
+    Another process may remove the file between opening and locking it. Then the
+    next file is tried.
+    """
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -57,7 +67,7 @@ def _acquired(path):
 
 
 def _is_at(file, path):
-    """Whether the file that was opened is still the one at the path."""
+    """Tells whether the file that was opened is still the one at the path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
@@ -75,4 +85,4 @@ def _lock(file, path):
             f"{str(path.parent)!r}, which process {holder} is writing"
         ) from None
     except OSError:
-        pass  # a file system without locks, as some of clusters are
+        pass  # Some network file systems have no locks.

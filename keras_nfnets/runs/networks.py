@@ -1,4 +1,8 @@
-"""Opens classifiers: those of runs, variants with weights, exported files."""
+"""Opens classifiers: those of runs, variants with weights, exported files.
+
+`of_path`, `of_run` and `of_variant` return a `Network`: a function from images
+to probabilities, and the description of its inputs and classes.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -23,15 +27,18 @@ from keras_nfnets.weights.published import fetch
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A classifier that was opened.
+    """Holds a classifier that was opened, whatever runs it.
 
     Args:
         run: Function from a float32 array `(batch, size, size, channels)` in
-            [0, 255] to one of probabilities.
-        description: `Description`.
-        model: The Keras model, or `None` for an exported file.
-        mean: Sequence of floats, what the model's training took from pixels.
-        std: Sequence of floats, what it divided by.
+            [0, 255] to an array `(batch, classes)` of probabilities. It
+            normalizes the images itself.
+        description: `Description`, with class names, crop and channels.
+        model: The Keras model. Defaults to `None`, for an exported file.
+        mean: Sequence of floats, one per channel, that training subtracted
+            from pixels. Defaults to none.
+        std: Sequence of floats, one per channel, by which training divided.
+            Defaults to none.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -42,17 +49,27 @@ class Network:
 
 
 def of_path(path: FilePath, runtime: str | None = None) -> Network:
-    """Opens the folder of a run, or what was exported.
+    """Opens the folder of a run, or an exported file or folder.
 
     Args:
-        path: String or path.
+        path: String or path. The `model.keras` of a run stands for its folder.
         runtime: String, a key of `RUNTIMES`. Defaults to `None`: Keras for a
             run's folder, else by suffix.
 
+    Returns:
+        A `Network`.
+
     Raises:
-        FileNotFoundError: If there is nothing, or nothing for the runtime.
+        FileNotFoundError: If there is nothing at the path, or the run was not
+            exported for the runtime.
         ImportError: If the runtime is not installed; the extra is named.
         ValueError: If it cannot be used, or not in this runtime.
+
+    Example:
+
+    >>> network = of_path("runs/digits", runtime="onnx")
+    >>> network.run(np.zeros((1, 32, 32, 1), "float32")).shape
+    (1, 10)
     """
     path = Path(path)
     if runtime is not None and runtime not in RUNTIMES:
@@ -107,6 +124,9 @@ def of_run(path: FilePath) -> Network:
     Args:
         path: String or path of the run's folder.
 
+    Returns:
+        A `Network`.
+
     Raises:
         FileNotFoundError: If it has no model.
         ValueError: If it is not a run's folder, or damaged.
@@ -129,9 +149,12 @@ def of_variant(
 
     Args:
         variant: String, a key of `VARIANTS`.
-        weights: String, as for `NFNet`.
+        weights: String or path, as for `NFNet`.
         size: Integer, side of the crop in pixels. Defaults to `None`, the
             variant's test size.
+
+    Returns:
+        A `Network`.
 
     Raises:
         ValueError: If the file is not of this variant, or has no classifier.
@@ -154,6 +177,8 @@ def of_variant(
 
 
 def _of_model(model, description, mean, std):
+    """Returns the network of a Keras model that takes normalized images."""
+
     def run(images):
         return np.asarray(model.predict_on_batch(normalize(images, mean, std)))
 
@@ -161,9 +186,9 @@ def _of_model(model, description, mean, std):
 
 
 def _names(classes):
-    """Returns ImageNet's names where they are at hand, else numbers."""
+    """Returns ImageNet's names where they are available, else numbers."""
     if classes == 1000:
-        # In the order of the classes.
+        # Falling probabilities return the names in the order of the classes.
         falling = np.linspace(1.0, 0.0, 1000)[None]
         try:
             (rows,) = decode_predictions(falling, top=1000)

@@ -1,4 +1,8 @@
-"""Prints what a run will do, and what it did."""
+"""Prints what a run will do, and what it did.
+
+The command line shows both as tables: `print_plan` before a training, and
+`print_result` after it.
+"""
 
 import statistics
 import sys
@@ -9,12 +13,12 @@ from rich.table import Table
 
 from keras_nfnets.callbacks.progress import duration
 
-# `getrusage` counts in bytes there, in units of 1024 bytes elsewhere.
+# `getrusage` counts bytes on macOS, and units of 1024 bytes elsewhere.
 KIBIBYTE = 1 if sys.platform == "darwin" else 1024
 
 
 def print_plan(settings, source, model, steps_per_epoch, devices):
-    """Prints what a training run will do.
+    """Prints a table of what a training run will do.
 
     Args:
         settings: `keras_nfnets.runs.Settings`.
@@ -41,10 +45,10 @@ def print_plan(settings, source, model, steps_per_epoch, devices):
 
 
 def print_result(run, seconds):
-    """Prints what a training run wrote and took.
+    """Prints a table of the files that a run wrote, and what it took.
 
     Args:
-        run: `keras_nfnets.runs.Run`.
+        run: `keras_nfnets.runs.Run`, with a history of at least one epoch.
         seconds: Float, how long this process trained.
 
     Raises:
@@ -85,7 +89,11 @@ def print_result(run, seconds):
 def peak_memory():
     """Returns the most memory that this process held at once, in bytes.
 
-    That of the machine, not of an accelerator; `None` on Windows.
+    The memory of an accelerator is not included. It is `None` on Windows.
+
+    Example:
+
+    >>> f"{peak_memory() / 1e9:.1f} GB"
     """
     try:
         import resource

@@ -1,4 +1,8 @@
-"""Trains by settings, and fills the run folder."""
+"""Trains by settings, and fills the run folder.
+
+`train` opens the data and the devices, claims or resumes the folder, and hands
+both to `_Training`. That makes the model and its callbacks, and calls `fit`.
+"""
 
 import contextlib
 import dataclasses
@@ -37,27 +41,30 @@ from keras_nfnets.training import distribution
 def train(
     run: Run, settings: Settings, overwrite: bool = False, resume: bool = False
 ) -> bool:
-    """Trains a network, or goes on training it, and fills its run folder.
+    """Trains a network, or resumes its training, and fills the run folder.
+
+    With several processes each calls it, and one of them writes the folder.
 
     Args:
         run: `keras_nfnets.runs.Run`.
         settings: `keras_nfnets.runs.Settings`.
         overwrite: Boolean, whether a run that is there is replaced. Defaults
             to `False`.
-        resume: Boolean, whether to go on where the newest whole checkpoint
-            was written. Defaults to `False`.
+        resume: Boolean, whether to go on from the newest checkpoint that can be
+            read. Defaults to `False`.
 
     Returns:
-        Whether this is the process that filled it.
+        Boolean, whether this is the process that wrote the folder.
 
     Raises:
         ValueError: If settings and data do not go together, or there is
-            nothing to go on from. The folder is as it was then. Or if the
-            loss is not finite, or too many images cannot be read.
+            nothing to resume; the folder is then unchanged. Also if the loss is
+            not finite, or too many images cannot be read.
         FileExistsError: If there is something at the path, and neither
             `overwrite` nor `resume` is true.
-        FileNotFoundError: If the best model of a run to go on is gone.
+        FileNotFoundError: If the best model of a run to resume is gone.
         BlockingIOError: If another process is writing the run.
+        ImportError: If matplotlib or TensorBoard is not installed.
         Terminated: After SIGTERM and a checkpoint.
 
     Example:
@@ -69,7 +76,8 @@ def train(
         require(module)
     if not (overwrite or resume):
         run.check_free()
-    # First of all: JAX can join other processes only before it has computed.
+    # The scope comes first: JAX cannot join other processes once it has
+    # computed anything.
     with distribution.scope() as devices, _precision(settings.precision):
         source = open_source(settings.data, settings.max_pixels)
         training = _Training(run, settings, source, devices)
@@ -91,6 +99,7 @@ def train(
 
 @contextlib.contextmanager
 def _precision(name):
+    """Sets Keras's dtype policy while the block runs."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(PRECISIONS[name])
     try:
@@ -100,7 +109,7 @@ def _precision(name):
 
 
 class _Training:
-    """A run that is about to be done: settings, data and devices."""
+    """Holds what one training needs: settings, data and devices."""
 
     def __init__(self, run, settings, source, devices):
         self.run = run
@@ -118,7 +127,10 @@ class _Training:
             )
 
     def go(self, model, state, new):
-        """Trains, and leaves nothing of a new run that fails at once."""
+        """Trains, and draws the curves.
+
+        A new run that fails before its first checkpoint leaves no files behind.
+        """
         is_chief = self.devices.is_chief
         if is_chief:
             print_plan(
@@ -140,15 +152,17 @@ class _Training:
                 self.run.draw_curves()
 
     def resumed(self):
-        """Returns model and state of the newest whole checkpoint."""
+        """Returns model and state of the newest checkpoint that can be read."""
         self.run.check_model()
-        self.run.read_history()  # one that is damaged is not written over
+        # Raises for a damaged history, which would be overwritten below.
+        self.run.read_history()
         model, state = self.run.checkpoints.load()
         if self.devices.is_chief and state["history"]:
             self.run.write_history(state["history"])
         return model, state
 
     def new_model(self):
+        """Returns the compiled network, with its optimizer built."""
         # Training and test images differ in size.
         model = NFNet(
             self.settings.variant,
@@ -157,7 +171,7 @@ class _Training:
             **self.recipe.model_args(),
         )
         arguments = self.recipe.compile_args(self.steps_per_epoch)
-        # The last test batch is filled up with images of no weight.
+        # The last test batch is filled up with images of weight zero.
         arguments["weighted_metrics"] = [
             *arguments.pop("metrics"),
             keras.metrics.TopKCategoricalAccuracy(5, name="top5_accuracy"),
@@ -167,17 +181,25 @@ class _Training:
                 arguments["agc"], detailed=True
             )
         model.compile(**arguments)
-        # So that the file saved before the first step has the momentum in it.
+        # The checkpoint before the first step has to contain the momentum.
         model.optimizer.build(model.trainable_variables)
         return model
 
     def fit(self, model, step=0, metrics=(), history=()):
-        """Trains from a step on, of which the metrics of its epoch are known.
+        """Trains from a step on to the end of the run.
 
-        An epoch that was begun takes a `fit` of its own, as Keras has one
-        number of steps for all epochs.
+        Keras has one number of steps for all epochs of a `fit`. An unfinished
+        epoch therefore takes a `fit` of its own, and the other epochs a second
+        one.
+
+        Args:
+            model: A compiled model.
+            step: Integer, batches that the run has seen. Defaults to `0`.
+            metrics: List, metrics of the unfinished epoch. Defaults to none.
+            history: List of dictionaries, one per finished epoch. Defaults to
+                none.
         """
-        # Keras ends a `fit` with the averages in place of the weights.
+        # Keras would overwrite the weights with their averages after a `fit`.
         keeps_weights = (
             model.optimizer,
             "finalize_variable_values",
@@ -186,7 +208,7 @@ class _Training:
         callbacks, signals = self._callbacks(step, history)
         test = test_batches(self.source, self.recipe, **self._hosts())
         if step % self.steps_per_epoch:
-            # Keras makes a metric's variables when it first counts.
+            # Keras creates the variables of metrics at the first evaluation.
             model.evaluate(test.take(1), verbose=0)
             callbacks.append(ResumedMetrics(metrics))
         with signals, overridden(keeps_weights):
@@ -215,7 +237,13 @@ class _Training:
         return dict(host=self.devices.host, hosts=self.devices.hosts)
 
     def _callbacks(self, step, rows):
-        """Returns the callbacks of a run, in the order that they need."""
+        """Returns the callbacks of a run, in the order that they need.
+
+        A callback sees what those before it put into the logs.
+        `AveragedWeights` comes first, so that others evaluate the averages.
+        `FiniteLoss` stops a bad epoch before `History` and `Checkpoint` write
+        it. `Checkpoint` saves the history, so it follows it.
+        """
         history = History(self.run, rows)
         averages = None
         if self.recipe.ema_decay is not None:

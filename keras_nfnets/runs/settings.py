@@ -1,4 +1,8 @@
-"""Defines the settings of a run, complete as data."""
+"""Defines the settings of a run, complete as data.
+
+`Settings` is what `config.json` stores. `from_options` makes it from a recipe
+and the options of the command line, which `keras_nfnets.options` lists.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,20 +17,21 @@ from keras_nfnets.runs.stored import check_known, check_object, rules_of
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What decides the course of a run; `config.json` holds it.
+    """Holds everything that decides the course of a run.
 
     Args:
         recipe: `Recipe`, with all its numbers.
         variant: String, a key of `VARIANTS`.
-        recipe_name: String, the key of `RECIPES` that the recipe was made of.
+        recipe_name: String, the key of `RECIPES` from which the recipe was
+            made.
         data: String, as for `keras_nfnets.data.open_source`. Defaults to
             `"digits"`.
         precision: String, a key of `PRECISIONS`. Defaults to `"float32"`.
-        seed: Integer, of the weights, the order of the images, what is random
-            about them, and dropout. Which images are held out does not depend
-            on it. Defaults to `0`.
-        max_pixels: Integer, how many pixels an image file may have. Defaults
-            to `MAX_PIXELS`, 89,478,485.
+        seed: Integer, seed of the weights, the order and the augmentation of
+            images, and dropout. Which images are held out does not depend on
+            it. Defaults to `0`.
+        max_pixels: Integer, the largest number of pixels of an image file.
+            Defaults to `MAX_PIXELS`, 89,478,485.
 
     Raises:
         ValueError: If `precision` is unknown, `seed` outside [0, 2**32) or
@@ -56,19 +61,24 @@ class Settings:
         check_positive_integer(max_pixels=self.max_pixels)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns nested dictionaries of what JSON can hold."""
+        """Returns nested dictionaries that JSON can store."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Settings":
-        """Returns the settings that `to_dict` was called of.
+        """Returns settings from a dictionary that `to_dict` returned.
 
         Args:
-            content: Dictionary.
+            content: Dictionary, with tuples or lists.
 
         Raises:
-            ValueError: If it is not what `to_dict` returns, or a value is
+            ValueError: If a field is missing, unknown, of the wrong type or
                 outside its range. The field is named.
+
+        Example:
+
+        >>> Settings.from_dict(settings.to_dict()) == settings
+        True
         """
         check_object(content, rules_of(cls), "`settings`")
         check_known(content, cls, "`settings`")
@@ -78,13 +88,19 @@ class Settings:
         return cls(**{**content, "recipe": Recipe(**recipe)})
 
     def differences(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns which options the settings do not have.
+        """Returns the settings that contradict the given options.
 
         Args:
-            options: Dictionary, by name in `OPTIONS`.
+            options: Dictionary from names in `OPTIONS` to values.
 
         Returns:
-            A dictionary of what the settings have in their place, by name.
+            A dictionary from the names of options that differ to the values in
+            these settings.
+
+        Example:
+
+        >>> from_options(seed=1).differences({"seed": 2, "data": "digits"})
+        {'seed': 1}
         """
         own = {name: option.read(self) for name, option in OPTIONS.items()}
         return {
@@ -95,10 +111,10 @@ class Settings:
 
 
 def from_options(**options: Any) -> Settings:
-    """Returns the settings of a recipe, changed by what is given.
+    """Returns the settings of a recipe, changed by the given options.
 
-    Batch, epochs and image size scale the recipe, see `Recipe.scaled`; a
-    learning rate or a clipping that is given stands as it is.
+    Batch size, epochs and image size scale the recipe, see `Recipe.scaled`. A
+    given learning rate or clipping is used as it is.
 
     Args:
         **options: By name in `OPTIONS`.
@@ -109,6 +125,8 @@ def from_options(**options: Any) -> Settings:
     Example:
 
     >>> settings = from_options(recipe="nfnet_f1", batch_size=256, epochs=90)
+    >>> settings.recipe.batch_size
+    256
     """
     options = {n: o.default for n, o in OPTIONS.items()} | options
     if options["image_size"] is not None:

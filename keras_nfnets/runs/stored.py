@@ -1,4 +1,9 @@
-"""Reads the files of a run folder, each whole and with every field checked."""
+"""Reads the files of a run folder, and checks every field.
+
+A rule is a pair: what a field must be, in words for the error, and a function
+that tells whether a value is that. The tables `CONFIG` and `STATE` at the end
+hold the rules of each file; `rules_of` makes them for a dataclass.
+"""
 
 import csv
 import dataclasses
@@ -11,12 +16,12 @@ SHOWN = 80
 
 
 def read_object(path, rules):
-    """Reads a file of one JSON object.
+    """Reads a file of one JSON object and checks its fields.
 
     Args:
         path: `pathlib.Path`.
-        rules: Dictionary from the names of fields to pairs: what the field
-            must be, in words, and a function that says whether it is.
+        rules: Dictionary from the names of fields to pairs: what the field must
+            be, in words, and a function that tells whether a value is that.
 
     Returns:
         A dictionary.
@@ -40,11 +45,11 @@ def read_object(path, rules):
 
 
 def check_object(content, rules, where):
-    """Raises a ValueError unless fields are there and keep their rules.
+    """Raises a ValueError unless all fields are there and keep their rules.
 
     Args:
-        content: What should be a dictionary.
-        rules: As for `read_object`.
+        content: Value that should be a dictionary.
+        rules: Dictionary, as for `read_object`.
         where: String, what the content is called in an error.
     """
     if not isinstance(content, dict):
@@ -67,6 +72,9 @@ def rules_of(dataclass):
     Args:
         dataclass: A dataclass whose fields are strings, numbers, Booleans,
             `None`, tuples of strings or dataclasses.
+
+    Returns:
+        A dictionary, as `read_object` takes it.
     """
     return {
         field.name: (_words(field.type), _has_type(field.type))
@@ -75,7 +83,13 @@ def rules_of(dataclass):
 
 
 def check_known(content, dataclass, where):
-    """Raises a ValueError if there is a field that a dataclass has not."""
+    """Raises a ValueError for a field that a dataclass does not have.
+
+    Args:
+        content: Dictionary.
+        dataclass: The dataclass that it was made from.
+        where: String, what the content is called in an error.
+    """
     known = {field.name for field in dataclasses.fields(dataclass)}
     for name in content:
         if name not in known:
@@ -85,27 +99,38 @@ def check_known(content, dataclass, where):
 
 
 def is_count(value):
-    """Whether a value is an integer of at least 0."""
+    """Tells whether a value is an integer of at least 0."""
     return _is(int, value) and value >= 0
 
 
 def is_number(value):
-    """Whether a value is a number, which need not be finite."""
+    """Tells whether a value is a number; NaN and infinity count as such."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_list_of(keeps):
-    """Returns a function that says whether a value is a list of some kind."""
+    """Returns a rule for lists.
+
+    Args:
+        keeps: Function that tells whether an element is allowed.
+
+    Returns:
+        A function that tells whether a value is a list of such elements.
+    """
     return lambda value: isinstance(value, list) and all(map(keeps, value))
 
 
 def are_numbers(value):
-    """Whether a value is a number, or a list of lists of numbers."""
+    """Tells whether a value is a number, or nested lists of numbers."""
     return is_number(value) or is_list_of(are_numbers)(value)
 
 
 def are_rows(value):
-    """Whether a value is a history: the epochs from 1 on, numbers in all."""
+    """Tells whether a value is a history.
+
+    A history is a list of one object per epoch, with numbers alone, and with
+    epochs counted from 1 without gaps.
+    """
     return (
         is_list_of(_is_object)(value)
         and all(is_number(x) for row in value for x in row.values())
@@ -120,8 +145,11 @@ def read_table(path):
     Args:
         path: `pathlib.Path` of a CSV file with a column `epoch`.
 
+    Returns:
+        A list of dictionaries from columns to floats; `epoch` is an integer.
+
     Raises:
-        ValueError: If a line is not whole, a value is no number, or the
+        ValueError: If a line is incomplete, a value is no number, or the
             epochs are not counted from 1 on. File, line and column are named.
 
     Example:
@@ -169,7 +197,7 @@ def _row(path, columns, epoch, values):
 
 
 def show(value):
-    """Quotes a value, and cuts what is long."""
+    """Quotes a value for an error message, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
@@ -187,6 +215,7 @@ def _has_type(annotation):
 
 
 def _is(kind, value):
+    """Tells whether a value from JSON has a type of a dataclass's field."""
     if dataclasses.is_dataclass(kind):
         return isinstance(value, dict)
     if kind is float:
@@ -226,7 +255,7 @@ def _are_levels(value):
     return numbers and all(map(math.isfinite, value))
 
 
-# Of config.json, and of a checkpoint's state.json.
+# Rules for the fields of config.json, and of a checkpoint's state.json.
 CONFIG = {
     "settings": ("an object", _is_object),
     "class_names": (

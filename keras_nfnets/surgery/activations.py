@@ -1,4 +1,8 @@
-"""Replaces Keras's activations by variance-preserving ones."""
+"""Replaces Keras's activations by variance-preserving ones.
+
+`function_of` reads what an activation layer computes, and
+`variance_preserving` returns the layer that computes it at variance one.
+"""
 
 import keras
 
@@ -7,7 +11,7 @@ from keras_nfnets.layers.activations import ACTIVATIONS, GAMMA, get
 from keras_nfnets.surgery import signal as signals
 from keras_nfnets.surgery.rules import GATES, activated
 
-# These bound a gate or a classifier, and stay.
+# These stay: they compute a gate, or the probabilities of a classifier.
 KEPT = (
     *GATES,
     keras.activations.linear,
@@ -29,10 +33,22 @@ LAYERS = (
 
 
 def function_of(layer):
-    """Returns what a layer of `LAYERS` computes, as a function.
+    """Returns what an activation layer computes, as a function.
 
-    It is Keras's own function where there is one of the same values, so that
-    `NAMES` has it, and else the layer itself.
+    Layers such as `ReLU(max_value=6)` compute the same as one of Keras's
+    functions. That function is returned, since `NAMES` knows it.
+
+    Args:
+        layer: A layer of a class in `LAYERS`.
+
+    Returns:
+        A function of one tensor. It is the layer itself where no function of
+        Keras has the same values.
+
+    Example:
+
+    >>> function_of(keras.layers.ReLU(max_value=6)).__name__
+    'relu6'
     """
     if isinstance(layer, keras.layers.Activation):
         return layer.activation
@@ -48,19 +64,19 @@ def function_of(layer):
 
 
 def variance_preserving(function, before, name=None, forced=None):
-    """Returns layers that preserve variance in place of an activation.
+    """Returns the layer that preserves variance in place of an activation.
 
     Args:
         function: Function of one tensor.
-        before: `Signal`, what it is given.
-        name: String, of the layer. Defaults to `None`.
+        before: `Signal` that the activation receives.
+        name: String, name of the layer. Defaults to `None`.
         forced: String, a name in `GAMMA` that is used instead of the
             function's. Defaults to `None`.
 
     Returns:
-        A tuple of the layer in place of the function, or `None` for a function
-        that is not in `GAMMA`; the factor that is left to multiply by; the
-        signal after both; and a description.
+        A tuple of four: the layer, or `None` for a function that is not in
+        `GAMMA`; the factor that brings the variance to one, which a returned
+        layer already contains; the `Signal` after both; and a description.
     """
     key = forced or NAMES.get(function)
     after = activated(get(key) if key else function, before)
@@ -77,7 +93,11 @@ def variance_preserving(function, before, name=None, forced=None):
 
 
 def check_name(activation):
-    """Raises a ValueError unless this is a name in `GAMMA`, or `None`."""
+    """Raises a ValueError unless this is a name in `GAMMA`, or `None`.
+
+    Args:
+        activation: Value of the argument `activation`.
+    """
     if activation is not None and activation not in GAMMA:
         raise ValueError(
             f"`activation` must be None or one of {sorted(GAMMA)}. "

@@ -1,8 +1,10 @@
 """Measures variances where the plan of a network cannot know them.
 
-Behind a ReLU a signal of twice the variance has twice the variance. Behind
-SiLU or GELU it has more: what a plan is wrong by grows with each layer, and no
-rule that does not know the kernels is exact enough.
+ReLU is homogeneous: if the input's variance is twice the planned one, the
+output's is twice the planned one too. Behind SiLU or GELU it is more than
+twice, so an error of the plan grows with each layer. For such models
+`calibration_for` returns a `Calibration`, which runs a batch through the new
+layers while they are made and corrects the plan after each one.
 """
 
 import keras
@@ -13,7 +15,7 @@ from keras_nfnets.callbacks.signal_picture import standard_normal
 from keras_nfnets.surgery import activations
 from keras_nfnets.surgery import signal as signals
 
-# By how much more than its input's an output's variance may grow.
+# The growth (see `_growth`) up to which an activation needs no calibration.
 STABLE = 1.05
 
 
@@ -22,9 +24,12 @@ def calibration_for(model, data, activation, input_std):
 
     Args:
         model: A functional `keras.Model`.
-        data: One batch of its inputs, or `None`.
+        data: Array, one batch of its inputs, or `None`.
         activation: String, the name of all its activations, or `None`.
         input_std: Float, standard deviation of the inputs.
+
+    Raises:
+        ValueError: If `data` is given for a model of several inputs.
     """
     if len(model.inputs) != 1:
         if data is not None:
@@ -42,6 +47,7 @@ def calibration_for(model, data, activation, input_std):
 
 
 def _unstable(model, activation):
+    """Tells whether an activation amplifies errors of the plan."""
     functions = [
         activations.function_of(layer)
         for layer in model.operations
@@ -54,7 +60,10 @@ def _unstable(model, activation):
 
 
 def _growth(function):
-    """Returns d log(variance of f(x)) / d log(variance of x) at one."""
+    """Returns d log(variance of f(x)) / d log(variance of x) at variance one.
+
+    It is 1 for homogeneous functions such as ReLU.
+    """
     step = 0.1
     after = [
         activations.activated(function, signals.normal(1 + sign * step))
@@ -69,7 +78,7 @@ class Calibration:
 
     Args:
         data: Array, one batch of inputs.
-        description: String, what a report says of it.
+        description: String, what a report says about the batch.
     """
 
     def __init__(self, data, description):
@@ -78,7 +87,7 @@ class Calibration:
         self.values = {}
 
     def measured(self, inputs, outputs, planned):
-        """Returns the planned signal, with the variance of the batch.
+        """Returns the planned signal, scaled to the variance of the batch.
 
         Args:
             inputs: List of tensors of the new model.

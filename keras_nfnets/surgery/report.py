@@ -13,15 +13,15 @@ from keras_nfnets.files import replacing
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What became of one layer.
+    """Says what became of one layer.
 
     Args:
         name: String, the layer's name.
-        kind: String, its class.
+        kind: String, the layer's class.
         change: String, what stands in its place, or why it was kept.
         changed: Boolean, whether anything else stands in its place.
-        variance: Float, the planned variance of its outputs: of a channel, on
-            average. `None` where nothing is planned.
+        variance: Float, the planned variance of its outputs, averaged over
+            channels. Defaults to `None`, where nothing is planned.
     """
 
     name: str
@@ -32,7 +32,9 @@ class Row:
 
 
 class Report:
-    """A list of `Row`, one per layer, from the inputs to the outputs.
+    """Says for each layer of a model what surgery made of it.
+
+    It holds one `Row` per layer, from the inputs to the outputs.
 
     Args:
         rows: List of `Row`.
@@ -44,6 +46,8 @@ class Report:
     >>> model, report = keras_nfnets.surgery.normalizer_free(resnet)
     >>> report.print()
     >>> report.plot("surgery.png")
+    >>> report.changed[0].change
+    'WSConv2D'
     """
 
     def __init__(
@@ -64,15 +68,15 @@ class Report:
 
     @property
     def left(self) -> list[Row]:
-        """The rows of the layers that are as they were."""
+        """The rows of the layers that are unchanged."""
         return [row for row in self.rows if not row.changed]
 
     def print(self, changed_only: bool = False) -> None:
-        """Shows the rows as a table.
+        """Prints the rows as a table, and how many layers were changed.
 
         Args:
-            changed_only: Boolean, whether layers that are as they were are
-                left out. Defaults to `False`.
+            changed_only: Boolean, whether unchanged layers are left out.
+                Defaults to `False`.
         """
         table = Table("layer", "was", "now", "planned variance")
         for row in self.changed if changed_only else self.rows:
@@ -86,7 +90,7 @@ class Report:
             console.print(f"variances measured {self.calibration}")
 
     def plot(self, path: FilePath) -> None:
-        """Draws the planned variance over depth, with what was changed.
+        """Draws the planned variance over depth and marks the changed layers.
 
         Args:
             path: String or path of the picture.

@@ -1,4 +1,10 @@
-"""Rebuilds a functional model with some of its layers replaced."""
+"""Rebuilds a functional model with some of its layers replaced.
+
+`Rewriter` is the walk that `standardize` and `normalizer_free` share: each
+derives a class from it and says in `rewrite` what stands for a layer. The
+functions below it copy and convert single layers, and check that a model can
+be rebuilt at all.
+"""
 
 import keras
 from keras import tree
@@ -24,9 +30,23 @@ STANDARDIZED = {
 
 
 class Rewriter:
-    """Calls, in the place of a model's layers, those of a new model.
+    """Builds a new model by calling other layers in the place of a model's.
 
-    A class that derives from it says in `rewrite` what stands for a layer.
+    A derived class says in `rewrite` what stands for each layer, and notes it
+    with `note`.
+
+    Args:
+        model: A functional `keras.Model`. It is not changed.
+        calibration: String, what the report says about measured variances.
+            Defaults to `None`, for a plan without data.
+
+    Example:
+
+    >>> class Copier(Rewriter):
+    ...     def rewrite(self, layer, args, kwargs):
+    ...         self.note(layer, "kept", False)
+    ...         return copy_of(layer, args, kwargs)
+    >>> new, report = Copier(model).run(model)
     """
 
     def __init__(self, model, calibration=None):
@@ -36,8 +56,12 @@ class Rewriter:
         self.rows = []
 
     def run(self, model):
-        """Returns the new model, and the report."""
-        # Plain and not compiled, as the clone will be.
+        """Returns the new model, an `AGCModel`, and the `Report` of its layers.
+
+        Raises:
+            ValueError: If the model calls a layer twice.
+        """
+        # `clone_model` would copy the class and the compilation of `model`.
         plain = keras.Model(model.input, model.output, name=model.name)
         clone = keras.models.clone_model(
             plain, clone_function=lambda layer: layer, call_function=self.call
@@ -46,6 +70,11 @@ class Rewriter:
         return new, Report(self.rows, self.calibrated)
 
     def call(self, layer, *args, **kwargs):
+        """Rewrites one call of a layer, and refuses the second call of a layer.
+
+        A layer that is shared would need two rewritten forms, since each of its
+        calls has a signal of its own.
+        """
         if id(layer) in self.seen:
             raise ValueError(
                 "`model` must not call a layer twice, since each call has a "
@@ -56,15 +85,28 @@ class Rewriter:
         return self.rewrite(layer, args, kwargs)
 
     def rewrite(self, layer, args, kwargs):
-        """Returns the new model's tensors for those of one layer."""
+        """Returns the new model's tensors for those of one layer.
+
+        Args:
+            layer: Layer or operation of the old model.
+            args: Tuple of its positional arguments, with tensors of the new
+                model.
+            kwargs: Dictionary of its other arguments.
+        """
         raise NotImplementedError
 
     def note(self, layer, change, changed, variance=None):
+        """Adds the row of one layer to the report, see `Row`."""
         kind = type(layer).__name__
         self.rows.append(Row(layer.name, kind, change, changed, variance))
 
     def free_name(self, name):
-        """Returns a name that no layer of the new model has."""
+        """Returns a name that no layer of the new model has.
+
+        Args:
+            name: String, the wanted name. Underscores are appended until it is
+                free.
+        """
         while name in self.taken:
             name += "_"
         self.taken.add(name)
@@ -72,23 +114,36 @@ class Rewriter:
 
 
 def copy_of(layer, args, kwargs):
-    """Returns what a copy of a layer, with its weights, makes of arguments."""
+    """Calls a copy of a layer, with the same weights, on new tensors.
+
+    Args:
+        layer: Layer or operation of the old model. An operation has no weights
+            and is called itself.
+        args: Tuple of positional arguments.
+        kwargs: Dictionary of other arguments.
+
+    Returns:
+        The outputs of the copy.
+    """
     if not isinstance(layer, keras.layers.Layer):
         return layer(*args, **kwargs)
     copy = type(layer).from_config(layer.get_config())
     outputs = copy(*args, **kwargs)
     copy.set_weights(layer.get_weights())
     if hasattr(copy, "finalize_state"):
-        copy.finalize_state()  # what Normalization computes with
+        # Normalization derives its constants from its weights here.
+        copy.finalize_state()
     return outputs
 
 
 def standardized(layer, inputs, **changes):
     """Returns the standardized form of a convolution, with its kernel.
 
+    The gain is one, and the bias is not copied.
+
     Args:
-        layer: A Keras convolution of `STANDARDIZED`.
-        inputs: Tensor of the new model, for which the layer is built.
+        layer: A Keras convolution of a class in `STANDARDIZED`.
+        inputs: Tensor of the new model; the new layer is built for its shape.
         **changes: Arguments that differ from the convolution's.
 
     Raises:
@@ -102,7 +157,15 @@ def standardized(layer, inputs, **changes):
 
 
 def take(old, new):
-    """Copies a variable; on JAX its array itself may be donated later."""
+    """Copies the values of one variable to another.
+
+    They pass through NumPy: an array that both variables held would be donated
+    by the first one's training on JAX.
+
+    Args:
+        old: Variable to read.
+        new: Variable of the same shape to write.
+    """
     new.assign(keras.ops.convert_to_numpy(old))
 
 
@@ -111,6 +174,9 @@ def check(model):
 
     Args:
         model: A Keras model.
+
+    Raises:
+        ValueError: If the model is subclassed, not built, or has models inside.
     """
     check_functional(model)
     for operation in operations(model):
@@ -123,21 +189,21 @@ def check(model):
 
 
 def operations(model):
-    """Returns the layers and operations of a model known by its graph."""
+    """Returns the layers and operations of a functional or sequential model."""
     if isinstance(model, keras.Sequential):
         return model.layers
     return model.operations
 
 
 def flat(model):
-    """Returns a model known by its graph as one with `operations`."""
+    """Returns a functional model; a sequential one is converted."""
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs, model.outputs, name=model.name)
     return model
 
 
 def keras_tensors(*arguments):
-    """Returns the tensors among arguments of a layer."""
+    """Returns the symbolic tensors among (nested) arguments, as a flat list."""
     return [
         x for x in tree.flatten(arguments) if isinstance(x, keras.KerasTensor)
     ]

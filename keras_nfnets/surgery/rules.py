@@ -1,4 +1,12 @@
-"""Tells what each class of layer does to the variance of a signal."""
+"""Predicts the signal behind each class of layer.
+
+The table `RULES` maps a layer's class to its rule. A rule takes the layer,
+its input tensors, their `Signal`s and its output tensor, and returns the
+`Signal` behind it. Arithmetic on signals is in `signal` and `spatial`.
+
+To support another layer, add a row to `RULES`. A layer that leaves the mean
+and variance of its channels alone belongs in `_SAME`.
+"""
 
 import dataclasses
 import math
@@ -10,8 +18,9 @@ from keras import ops
 from keras_nfnets.graph import is_sum
 from keras_nfnets.layers import SkipGain, StochasticDepth, VPActivation
 from keras_nfnets.surgery import signal as signals
+from keras_nfnets.surgery import spatial
 from keras_nfnets.surgery.rewrite import STANDARDIZED
-from keras_nfnets.surgery.windows import Window, same_zeros
+from keras_nfnets.surgery.windows import Window, windows_of
 
 
 def expected(layer, inputs, before, output):
@@ -20,11 +29,18 @@ def expected(layer, inputs, before, output):
     Args:
         layer: A `keras.Operation`.
         inputs: List of its input tensors.
-        before: List of their signals.
+        before: List of their `Signal`s.
         output: Its output tensor.
 
     Returns:
         A `Signal`, or `None` for a layer that is not in the table.
+
+    Example:
+
+    >>> relu = keras.layers.ReLU()
+    >>> x = keras.Input((8, 8, 3))
+    >>> round(expected(relu, [x], [signals.normal()], relu(x)).variance, 2)
+    0.34
     """
     rule = RULES.get(type(layer))
     if rule is None:
@@ -33,50 +49,24 @@ def expected(layer, inputs, before, output):
 
 
 def convolution(layer, tensor, before):
-    """Returns the signal after a weight-standardized convolution."""
-    windows = _windows(layer, tensor, before, layer.kernel_size)
+    """Returns the signal after a weight-standardized convolution.
+
+    Args:
+        layer: A built `WSConv` layer.
+        tensor: Its input tensor.
+        before: `Signal` of the tensor.
+    """
+    windows = windows_of(layer, tensor, before, layer.kernel_size)
     axes = layer.kernel_unit_axes
     fan_in = math.prod(layer.kernel.shape[axis] for axis in axes)
     if isinstance(layer, keras.layers.Conv2DTranspose):
-        # Each output pixel gets the share of the kernel that hits an input.
-        share = 1 / math.prod(layer.strides)
+        # One in `prod(strides)` of the kernel's taps meets an input pixel. The
+        # others meet the zeros between the pixels.
+        fraction = 1 / math.prod(layer.strides)
         windows = [Window(None, 1)]
-        before = signals.scaled(before, math.sqrt(share))
+        before = signals.scaled(before, math.sqrt(fraction))
     size = math.prod(window.size for window in windows)
-    return signals.convolved(before, windows, max(fan_in // size, 1))
-
-
-def _windows(layer, tensor, before, sizes):
-    """Returns one `Window` per spatial axis of a convolution or pooling."""
-    lengths = tensor.shape[1:-1]
-    strides = _each(layer.strides, lengths)
-    dilations = _each(getattr(layer, "dilation_rate", 1), lengths)
-    rows = zip(lengths, _each(sizes, lengths), strides, dilations, strict=True)
-    windows = []
-    for axis, (length, size, stride, dilation) in enumerate(rows):
-        zeros = before.padding[axis] if before.padding else (0, 0)
-        if length is not None:
-            length -= sum(zeros)
-        own = _zeros(layer.padding, (length, size, stride, dilation))
-        zeros = tuple(map(sum, zip(zeros, own, strict=True)))
-        windows.append(Window(length, size, stride, dilation, zeros))
-    return windows
-
-
-def _zeros(padding, axis):
-    """Returns the zeros that a layer puts before and behind an axis."""
-    length, size, stride, dilation = axis
-    return {
-        "same": same_zeros(length, size, stride, dilation),
-        "symmetric": (size // 2, size // 2),
-        "causal": ((size - 1) * dilation, 0),
-    }.get(padding, (0, 0))
-
-
-def _each(value, axes):
-    if isinstance(value, int):
-        return (value,) * len(axes)
-    return tuple(value)
+    return spatial.convolved(before, windows, max(fan_in // size, 1))
 
 
 def _same(layer, inputs, before, output):
@@ -96,6 +86,7 @@ def _average(layer, inputs, before, output):
 
 
 def _multiply(layer, inputs, before, output):
+    """Multiplies features by gates, or independent signals with each other."""
     gates = [s for s in before if s.gate]
     others = [s for s in before if not s.gate]
     if len(others) != 1:
@@ -114,7 +105,12 @@ def _elementwise(layer, inputs, before, output):
 
 
 def activated(function, before):
-    """Returns the signal after a function of Keras's."""
+    """Returns the signal after an elementwise function of tensors.
+
+    Args:
+        function: Function of one tensor, such as `keras.activations.relu`.
+        before: `Signal`.
+    """
     return before.map(
         lambda x: ops.convert_to_numpy(function(ops.convert_to_tensor(x)))
     )
@@ -126,7 +122,10 @@ def _rescale(layer, inputs, before, output):
 
 
 def _normalize(layer, inputs, before, output):
-    """An adapted layer gives variance one, whatever the input is said to be."""
+    """Returns a signal of variance one behind an adapted layer.
+
+    Statistics of exactly one are those of a layer that was not adapted.
+    """
     variance = ops.convert_to_numpy(layer.variance)
     if np.all(variance == 1):
         return before[0]
@@ -139,7 +138,8 @@ def _pad(layer, inputs, before, output):
 
 
 def _pool_windows(layer, inputs, before):
-    windows = _windows(layer, inputs[0], before[0], layer.pool_size)
+    """Returns the windows of a pooling, none larger than the image."""
+    windows = windows_of(layer, inputs[0], before[0], layer.pool_size)
     return [
         dataclasses.replace(w, size=min(w.size, w.length or w.size))
         for w in windows
@@ -147,17 +147,18 @@ def _pool_windows(layer, inputs, before):
 
 
 def _average_pool(layer, inputs, before, output):
-    return signals.averaged(before[0], _pool_windows(layer, inputs, before))
+    return spatial.averaged(before[0], _pool_windows(layer, inputs, before))
 
 
 def _max_pool(layer, inputs, before, output):
-    return signals.largest(before[0], _pool_windows(layer, inputs, before))
+    return spatial.largest(before[0], _pool_windows(layer, inputs, before))
 
 
 def _global_average(layer, inputs, before, output):
+    """Averages over the whole image; an unknown side counts as one."""
     sizes = [size or 1 for size in inputs[0].shape[1:-1]]
     windows = [Window(size, size, size) for size in sizes]
-    pooled = signals.averaged(before[0], windows)
+    pooled = spatial.averaged(before[0], windows)
     return dataclasses.replace(pooled, pooled=True)
 
 
@@ -166,7 +167,10 @@ def _global_max(layer, inputs, before, output):
 
 
 def _by_kernel(layer, inputs, before, output):
-    """A kernel that is not standardized: its squares say what comes out."""
+    """Returns the signal after a kernel that is not standardized.
+
+    The variance grows by the sum of the squared weights of one output channel.
+    """
     kernel = np.asarray(ops.convert_to_numpy(layer.kernel), "float64")
     squares = float((kernel**2).sum() / kernel.shape[-1])
     out = signals.normal(

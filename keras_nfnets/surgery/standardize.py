@@ -20,9 +20,12 @@ def standardize(model: keras.Model) -> tuple[AGCModel, Report]:
     """Returns a model with weight-standardized convolutions, and a report.
 
     Every `Conv1D`, `Conv2D`, `Conv3D`, `Conv2DTranspose` and
-    `DepthwiseConv2D` becomes the `WSConv` of the same settings, with its
+    `DepthwiseConv2D` becomes the `WSConv` of the same settings, with the same
     kernel and bias and a gain of one. All other layers are copied with their
     weights.
+
+    The outputs differ from the old model's, because the kernels are now
+    standardized. Use it on a fresh network, or train the new model again.
 
     Args:
         model: A functional or built sequential `keras.Model`.
@@ -32,9 +35,9 @@ def standardize(model: keras.Model) -> tuple[AGCModel, Report]:
         `Report`.
 
     Raises:
-        ValueError: If the model is subclassed, not built, has models inside
-            or shared layers, has no convolution, or one with its channels
-            first.
+        ValueError: If the model is subclassed or not built; if it has models
+            inside or shared layers; or if it has no convolution, or one with
+            its channels first.
 
     Example:
 
@@ -55,7 +58,10 @@ def standardize(model: keras.Model) -> tuple[AGCModel, Report]:
 
 
 class _Standardizer(Rewriter):
+    """Standardizes each convolution and copies all other layers."""
+
     def rewrite(self, layer, args, kwargs):
+        """Calls a convolution's standardized form, or a copy of the layer."""
         if type(layer) not in STANDARDIZED:
             self.note(layer, "kept", False)
             return copy_of(layer, args, kwargs)

@@ -1,6 +1,8 @@
 """Counts parameters and multiply-adds of a network from its row alone.
 
-Nothing is built, so that NFNet-F7 takes no longer than the small one.
+No layer is built, so large networks are counted as fast as small ones. The
+functions below add up what `layers` builds: a new kind of layer needs a line in
+both places.
 """
 
 import dataclasses
@@ -21,16 +23,16 @@ from keras_nfnets.variants.table import Variant
 
 @dataclasses.dataclass
 class Cost:
-    """What a part of a network holds and does.
+    """Holds the size and the cost of one part of a network.
 
     Args:
         name: String, such as `"stage2"`.
         blocks: Integer, residual blocks in it.
         size: Integer, side of its output in pixels.
         channels: Integer, channels of its output.
-        parameters: Integer, weights that are trained. Defaults to `0`.
-        multiply_adds: Integer, of the convolutions and dense layers for one
-            image. Defaults to `0`.
+        parameters: Integer, trainable weights. Defaults to `0`.
+        multiply_adds: Integer, multiply-adds of the convolutions and dense
+            layers for one image. Defaults to `0`.
 
     Example:
 
@@ -46,19 +48,35 @@ class Cost:
     multiply_adds: int = 0
 
     def stride(self, strides: int) -> None:
-        """Shrinks the output as a strided convolution does."""
+        """Shrinks the output as a strided convolution does.
+
+        Args:
+            strides: Integer, pixels from one output to the next.
+        """
         self.size = -(-self.size // strides)
 
     def conv(
         self, filters: int, kernel_size: int, channels: int, groups: int = 1
     ) -> None:
-        """Adds a `WSConv2D`, which has a bias and a gain per filter."""
+        """Adds a `WSConv2D`, which has a bias and a gain per filter.
+
+        Args:
+            filters: Integer, output channels.
+            kernel_size: Integer, side of the kernel in pixels.
+            channels: Integer, input channels.
+            groups: Integer, groups of channels. Defaults to `1`.
+        """
         kernel = kernel_size**2 * (channels // groups) * filters
         self.parameters += kernel + 2 * filters
         self.multiply_adds += kernel * self.size**2
 
     def dense(self, units: int, channels: int) -> None:
-        """Adds a dense layer, which runs once per image here."""
+        """Adds a dense layer with a bias, which runs once per image.
+
+        Args:
+            units: Integer, outputs.
+            channels: Integer, inputs.
+        """
         self.parameters += channels * units + units
         self.multiply_adds += channels * units
 
@@ -71,8 +89,8 @@ def complexity(
 ) -> list[Cost]:
     """Counts the parameters and multiply-adds of every part of a network.
 
-    Weight standardization, pooling and activations are not counted among the
-    multiply-adds, as usual.
+    Multiply-adds are those of convolutions and dense layers. Weight
+    standardization, pooling and activations are not counted, as usual.
 
     Args:
         variant: String, a key of `VARIANTS`, or a `Variant`.
@@ -119,6 +137,7 @@ def complexity(
 
 
 def _check(size, classes, channels):
+    """Raises a ValueError for arguments that no network takes."""
     if size < MIN_SIZE:
         raise ValueError(
             f"`size` must be at least {MIN_SIZE} pixels. Received: size={size}"

@@ -1,4 +1,4 @@
-"""Lists the networks by what is published and by family."""
+"""Lists the names of networks, by family and by what is published."""
 
 from keras_nfnets.checks import near_matches
 from keras_nfnets.variants.published import SOURCES

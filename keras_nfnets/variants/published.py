@@ -1,4 +1,8 @@
-"""Lists published results and weights of the networks."""
+"""Lists published results and weights of the networks.
+
+`TOP_1` has the published accuracies, and `SOURCES` the addresses of weight
+files.
+"""
 
 from dataclasses import dataclass
 
@@ -30,12 +34,12 @@ TOP_1 = {
 
 @dataclass(frozen=True)
 class Source:
-    """A published weight file.
+    """Describes a published weight file.
 
     Args:
         url: String, its address.
-        file: String, its name once it is here.
-        md5: String, its checksum where that is known, or `None`.
+        file: String, its name after the download.
+        md5: String, its checksum. Defaults to `None`, where none is known.
 
     Example:
 
@@ -48,8 +52,8 @@ class Source:
     md5: str | None = None
 
 
-# The addresses stand in the papers' repository; the checksums are those of
-# another library that fetches the files (jam).
+# The addresses are from the papers' repository. The checksums are from jam,
+# another library that fetches the files.
 SOURCES = {
     f"nfnet_f{i}": Source(
         f"https://storage.googleapis.com/dm-nfnets/F{i}_haiku.npz",
@@ -68,7 +72,7 @@ SOURCES = {
         )
     )
 }
-# timm's, by our names and by timm's with the tag of the training.
+# timm's files: our name of the network, and timm's with the training's tag.
 _TIMM = {
     **{f"dm_nfnet_f{i}": f"dm_nfnet_f{i}.dm_in1k" for i in range(7)},
     "nfnet_l0": "nfnet_l0.ra2_in1k",
@@ -89,10 +93,18 @@ SOURCES |= {
 
 
 def published_by(variant):
-    """Returns who publishes weights of a variant: `"papers"`, `"timm"`, `None`.
+    """Returns who publishes weights of a variant.
 
     Args:
         variant: String, a key of `VARIANTS`.
+
+    Returns:
+        String, `"papers"` or `"timm"`, or `None` if nobody does.
+
+    Example:
+
+    >>> published_by("nfnet_l0")
+    'timm'
     """
     if variant not in SOURCES:
         return None

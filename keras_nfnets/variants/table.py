@@ -1,4 +1,18 @@
-"""Lists the networks as data, one row each."""
+"""Lists the networks as data, one row each.
+
+`VARIANTS` maps a name to a `Variant`. A family starts from a base, such as `_F`
+or `_RESNET`, and its rows hold only what changes, under named columns:
+
+    "nfnet_f1": ((2, 4, 12, 6), 0.3, 224, 320),
+
+is NFNet-F1: `_F` with other `depths`, `dropout`, `train_size` and `test_size`.
+Comments name the paper and the table that a family is from. A name without a
+suffix is the papers' network, `_timm` is timm's network where both have one.
+
+To add a network, add a row; `NFNet`, `complexity`, the command line and the
+list of models then know it. A network of a new kind may need a field in
+`Variant`.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -8,6 +22,7 @@ from keras_nfnets.variants.variant import Variant as Variant
 
 
 def _rows(base, columns, rows):
+    """Returns variants by name: the base, changed by each row's columns."""
     return {
         name: replace(base, **dict(zip(columns, row, strict=True)))
         for name, row in rows.items()
@@ -43,8 +58,9 @@ VARIANTS |= {
     for name, variant in VARIANTS.items()
 }
 
-# De and Brock's first paper (arXiv 2101.08692), Section 5 and Appendix B, where
-# "_se" has squeeze-and-excitation. The 288 and 600 stand in its code.
+# Brock et al., 2021 (arXiv 2101.08692), the first paper, Section 5 and Appendix
+# B. Names with "_se" have squeeze-and-excitation. The networks of 288 and 600
+# layers are in its code only.
 _RESNET = Variant(
     family="nf_resnet",
     depths=(3, 4, 6, 3),
@@ -81,8 +97,8 @@ for _suffix, _attention in (("", None), ("_se", "se")):
         }.items()
     }
 
-# The same paper, Section 6 and Appendix C. The widths are those of the table
-# there times 0.75.
+# The same paper, Section 6 and Appendix C. The networks have 0.75 times the
+# widths of the paper's table.
 _REGNET = Variant(
     family="nf_regnet",
     depths=(1, 3, 6, 6),
@@ -128,8 +144,8 @@ VARIANTS |= {
     ) in _REGNETS.items()
 }
 
-# PyTorch Image Models (timm) has networks of its own. Where the papers have
-# another one of that name, timm's is called `<name>_timm` here.
+# Networks of PyTorch Image Models (timm). If the papers have another network of
+# the same name, timm's is called `<name>_timm` here.
 _TIMM: dict[str, Any] = dict(
     divisor=8, epsilon=1e-5, epsilon_rule="add", activation="gelu_erf"
 )
@@ -142,8 +158,8 @@ _TIMM_OWN: dict[str, Any] = dict(
     test_squash=False,
 )
 
-# The papers' weights as timm runs them: the published networks but for the
-# standardization's epsilon and the GELU.
+# The papers' weights as timm runs them: with another epsilon in the weight
+# standardization, and with the exact GELU.
 VARIANTS |= {
     f"dm_nfnet_f{i}": replace(
         VARIANTS[f"nfnet_f{i}"], **_TIMM, test_crop=test_crop
@@ -155,7 +171,7 @@ VARIANTS |= {
     for i in range(8)
 }
 
-# The light ones: narrower bottlenecks and groups, SiLU.
+# timm's light networks have narrower bottlenecks and groups, and SiLU.
 _LIGHT = replace(
     VARIANTS["nfnet_f0_timm"],
     expansions=(0.25,) * 4,
@@ -175,7 +191,7 @@ VARIANTS |= _rows(
         "eca_nfnet_l3": ((4, 8, 24, 12), 3072, "eca", 352, 448),
     },
 )
-# timm's small one for tests.
+# timm's small network for tests.
 VARIANTS["test_nfnet"] = replace(
     _LIGHT,
     depths=(1, 1, 1, 1),
@@ -236,7 +252,7 @@ VARIANTS |= {
     for name, (train_size, test_size) in _REGNET_SIZES_TIMM.items()
 }
 
-# Ours, in no paper: for laptops, tests and the demo. Inputs down to 32 px.
+# This package's own network, in no paper: for laptops, tests and the demo.
 VARIANTS |= _rows(
     Variant(depths=(1, 1, 1, 1), group_widths=(16, 16, 16, 16)),
     (

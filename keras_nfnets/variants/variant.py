@@ -1,70 +1,88 @@
-"""Defines what one row of the table of networks holds."""
+"""Defines the fields of a row in the table of networks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One normalizer-free network, complete as data.
+    """Describes one normalizer-free network, complete as data.
 
-    The fields that hold a tuple have one entry per stage, those of the stem
-    one per convolution. The defaults are those of NFNet-F0
-    ([Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 4 and
-    Appendix C).
+    Fields that hold a tuple have one entry per stage; those of the stem have
+    one per convolution. The defaults are those of NFNet-F0 ([Brock et al.,
+    2021](https://arxiv.org/abs/2102.06171), Section 4 and Appendix C).
 
     Args:
         depths: Tuple of integers, blocks per stage.
-        family: String, `"nfnet"`, `"nf_resnet"` or `"nf_regnet"`, for
-            `keras_nfnets.list_models`; nothing is built by it.
-        widths: Tuple of integers, output channels per stage.
-        strides: Tuple of integers, of each stage's first block.
+        family: String, `"nfnet"`, `"nf_resnet"` or `"nf_regnet"`. Only
+            `keras_nfnets.list_models` reads it. Defaults to `"nfnet"`.
+        widths: Tuple of integers, output channels per stage. Defaults to
+            `(256, 512, 1536, 1536)`.
+        strides: Tuple of integers, strides of each stage's first block.
+            Defaults to `(1, 2, 2, 2)`.
         stem_widths: Tuple of integers, output channels of the stem's
-            convolutions.
-        stem_strides: Tuple of integers.
+            convolutions. Defaults to `(16, 32, 64, 128)`.
+        stem_strides: Tuple of integers, strides of the stem's convolutions.
+            Defaults to `(2, 1, 1, 2)`.
         stem_kernel_size: Integer, side of the stem's kernels in pixels.
-        stem_pool: Boolean, whether the stem ends in a max pooling.
+            Defaults to `3`.
+        stem_pool: Boolean, whether the stem ends in a max pooling of stride 2.
+            Defaults to `False`.
         head_width: Integer, output channels of the last 1x1 convolution, or
-            `None` for no such convolution.
-        expansions: Tuple of floats, bottleneck width as a share of the
-            block's width.
-        first_expansion: Float, takes the place of the very first block's, or
-            `None`.
+            `None` for no such convolution. Defaults to `3072`.
+        expansions: Tuple of floats, bottleneck width as a fraction of the
+            channels that `big_widths` selects. Defaults to `0.5` in each stage.
+        first_expansion: Float, the expansion of the network's first block, or
+            `None` for that of its stage. Defaults to `None`.
         group_widths: Tuple of integers, channels per group of the 3x3
-            convolutions, or of `None` for one group. Bottlenecks are rounded
-            down to whole groups.
-        big_widths: Tuple of booleans. A bottleneck's width follows from the
-            block's output channels if true, from its input channels if not.
-        divisor: Integer, of which bottlenecks and hidden units are rounded to
-            multiples; `1` rounds down.
-        two_convs: Boolean, whether a block has two 3x3 convolutions or one.
+            convolutions, with `None` for one group. Bottlenecks are rounded
+            down to whole groups. Defaults to `128` in each stage.
+        big_widths: Tuple of booleans, whether a bottleneck's width follows from
+            the block's output channels, or else from its input channels.
+            Defaults to `True` in each stage.
+        divisor: Integer. Bottlenecks and hidden units are rounded to multiples
+            of it; `1` rounds down. Defaults to `1`.
+        two_convs: Boolean, whether a block has two spatial convolutions instead
+            of one. Defaults to `True`.
         kernel_size: Integer, side of the bottleneck's spatial kernels in
-            pixels.
-        attention: String, `"se"`, `"eca"`, or `None`.
-        attention_inside: Boolean, whether it stands on the bottleneck.
-        se_ratio: Float, hidden units of squeeze-and-excitation as a share of
-            its input channels.
-        shortcut: String, `"pool"` or `"stride"`, how a shortcut shrinks.
+            pixels. Defaults to `3`.
+        attention: String, `"se"` (squeeze-and-excitation), `"eca"` (efficient
+            channel attention), or `None`. Defaults to `"se"`.
+        attention_inside: Boolean, whether attention acts on the bottleneck
+            instead of the branch's output. Defaults to `False`.
+        se_ratio: Float, hidden units of squeeze-and-excitation as a fraction of
+            its input channels. Defaults to `0.5`.
+        shortcut: String, how a shortcut shrinks: `"pool"` by average pooling or
+            `"stride"` by a strided convolution. Defaults to `"pool"`.
         use_skip_gain: Boolean, whether a branch ends in a learnable scalar.
-        activation: String, a name in `keras_nfnets.activations.GAMMA`.
-        gamma_in_kernel: Boolean, whether the activation's constant multiplies
-            the kernels in place of the activations.
-        alpha: Float, scale of the residual branch. By how much each block
-            raises the variance.
-        padding: String, `"same"` or `"symmetric"`, see `WSConv2D`.
-        epsilon: Float, of the standardization of the weights.
-        epsilon_rule: String, `"floor"` or `"add"`, see `WSConv2D`.
-        classifier_std: Float, standard deviation of the classifier's fresh
-            kernel.
-        dropout: Float, rate before the classifier in the published recipe.
-        train_size: Integer, side of a training image in pixels.
-        test_size: Integer, side of a test image in pixels.
-        test_crop: Float, that side as a share of the one that an image is
-            resized to before it is cropped, or `None` for 32 pixels less.
+            Defaults to `True`.
+        activation: String, a name in `keras_nfnets.activations.GAMMA`. Defaults
+            to `"gelu"`.
+        gamma_in_kernel: Boolean, whether the activation's constant `gamma`
+            multiplies the kernels in place of the activations. Defaults to
+            `False`.
+        alpha: Float, scale of the residual branch. Each block raises the
+            variance by `alpha ** 2`. Defaults to `0.2`.
+        padding: String, `"same"` or `"symmetric"`, see `WSConv2D`. Defaults to
+            `"same"`.
+        epsilon: Float, epsilon of weight standardization. Defaults to `1e-4`.
+        epsilon_rule: String, `"floor"` or `"add"`, see `WSConv2D`. Defaults to
+            `"floor"`.
+        classifier_std: Float, standard deviation of the classifier's initial
+            kernel. Defaults to `0.01`.
+        dropout: Float in [0, 1), rate before the classifier in the published
+            recipe. Defaults to `0.2`.
+        train_size: Integer, side of a training image in pixels. Defaults to
+            `192`.
+        test_size: Integer, side of a test image in pixels. Defaults to `256`.
+        test_crop: Float, `test_size` as a fraction of the side to which a test
+            image is resized before it is cropped. Defaults to `None`: the image
+            is resized to 32 pixels more than `test_size`.
         test_squash: Boolean, whether that resizing squashes an image to a
-            square or keeps its aspect ratio.
-        pixel_mean: Tuple of floats, taken from each channel of an image with
-            values in [0, 255].
-        pixel_std: Tuple of floats, by which each channel is divided then.
+            square instead of keeping its aspect ratio. Defaults to `True`.
+        pixel_mean: Tuple of floats, subtracted from each channel of an image
+            with values in [0, 255]. Defaults to ImageNet's mean.
+        pixel_std: Tuple of floats, by which each channel is then divided.
+            Defaults to ImageNet's standard deviation.
 
     Example:
 

@@ -1,4 +1,11 @@
-"""Reads, writes and fetches weight files, and maps their names to ours."""
+"""Reads, writes and fetches weight files, and maps their names to ours.
+
+`load` takes a file of any known kind: Keras's own (`keras`, `hdf5`, `own`), the
+papers' (`haiku`, `haiku_arrays`, `pickle_machine`) or timm's (`safetensors`).
+`names` translates names and axes of the papers and timm; `fetch` downloads what
+they published. No reader runs code that a file names, and a file that is
+refused leaves the model unchanged.
+"""
 
 from keras_nfnets.weights.files import load as load
 from keras_nfnets.weights.files import read as read

@@ -9,12 +9,12 @@ RGB = 3
 
 
 def fits(shape, other):
-    """Returns whether a first kernel of one shape can be fitted to another.
+    """Tells whether a first kernel for RGB can be fitted to another shape.
 
     Args:
         shape: Tuple `(height, width, channels, filters)`, the shape of the
             file's kernel.
-        other: Tuple, the shape of the model's kernel.
+        other: Tuple, the shape of the model's kernel, which has other channels.
 
     Example:
 

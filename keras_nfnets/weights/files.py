@@ -1,4 +1,9 @@
-"""Reads and writes weight files of every known kind, told by their endings."""
+"""Reads and writes weight files of every known kind, by their suffixes.
+
+`load` puts a file into a model, and `read` returns the arrays of the papers'
+and timm's files. `write` and `write_arrays` write such files, and `classes_in`
+tells the size of a file's classifier.
+"""
 
 import math
 import re
@@ -29,10 +34,11 @@ from keras_nfnets.weights.values import checked
 def load(model: keras.Model, path: FilePath) -> None:
     """Loads a weight file of any known kind into a model.
 
-    A model without a classifier, or of features, skips the file's head. A
-    classifier with another number of classes keeps its fresh weights, with a
-    warning. A first kernel for RGB is fitted to images of other channels, with
-    a warning, see `fit_channels`. A file that is refused changes nothing.
+    A model without a classifier or without a head skips these parts of the
+    file. A classifier with another number of classes keeps its fresh weights,
+    with a warning. A first kernel for RGB is fitted to images of other
+    channels, with a warning, see `fit_channels`. A file that is refused changes
+    nothing.
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
@@ -62,7 +68,7 @@ def load_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
-        arrays: Dictionary from the source's names to arrays.
+        arrays: Dictionary from the source's names to arrays in its axes.
 
     Raises:
         ValueError: As `load` does.
@@ -94,7 +100,7 @@ def load_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
 def _fit_first_kernel(targets, arrays):
     """Returns the first kernel under its name, if it has to be fitted.
 
-    `assign` reports a kernel that cannot be fitted.
+    A kernel that cannot be fitted is left to `assign`, which reports it.
     """
     for name, target in targets.items():
         if target.variable.path != FIRST_KERNEL or name not in arrays:
@@ -110,7 +116,7 @@ def _fit_first_kernel(targets, arrays):
 
 
 def _has_other_classes(target, array, classes):
-    """Returns whether an array of a classifier differs in its classes alone."""
+    """Tells whether an array of a classifier differs in its classes alone."""
     if target.shape == array.shape or classes is None:
         return False
     shape = target.variable.shape
@@ -120,15 +126,14 @@ def _has_other_classes(target, array, classes):
 def targets_for(
     model: keras.Model, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, Target]:
-    """Returns the targets of a source's arrays, by the form of its names.
+    """Returns the targets of a source's arrays, told by the form of its names.
 
     Args:
         model: A model as `keras_nfnets.NFNet` returns it.
         arrays: Dictionary from the source's names to arrays.
 
-    Returns:
-        A dictionary from names to `Target`, of `haiku_targets` if the first
-        name is one of Haiku's, or else of `timm_targets`.
+    Returns: A dictionary from names to `Target`: that of `haiku_targets` if the
+    first name is one of Haiku's, else that of `timm_targets`.
 
     Example:
 
@@ -219,10 +224,13 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: FilePath) -> None:
 
 
 def classes_in(path: FilePath) -> int | None:
-    """Returns the number of classes of a file's classifier, or `None`.
+    """Returns the number of classes of a file's classifier.
 
     Args:
         path: String or path of a file that `load` takes.
+
+    Returns:
+        An integer, or `None` if the file has no classifier.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -1,8 +1,9 @@
 """Reads and writes weight files in the format of the papers.
 
-`F0_haiku.npz` and the other published files are pickles of Haiku's parameters.
-`read` does not unpickle them. A restricted machine interprets the pickle, and
-`read` checks the arrays that it finds.
+`F0_haiku.npz` and the other published files are pickles of Haiku's parameters,
+in spite of their suffix. Unpickling would run any function that a file names,
+so `read` does not unpickle. `pickle_machine` interprets the opcodes, and the
+functions here check the arrays that it finds.
 """
 
 import os
@@ -106,11 +107,13 @@ def _flatten(content, size):
                 raise ValueError(f"{show(key)} is {show(array)}, no array")
             room -= len(key) + len(array.data) * (1 + array.bfloat16)
             if room < 0:
-                raise ValueError("its arrays, named often, outgrow the file")
+                raise ValueError(
+                    "it names its arrays so often that they outgrow the file"
+                )
             numbers = array.native()
             if not np.isfinite(numbers).all():
-                raise ValueError(f"{show(key)} has values not finite")
-            # The caller may change one of two equal arrays in place.
+                raise ValueError(f"{show(key)} has values that are not finite")
+            # Arrays must not share memory: a caller may change one in place.
             repeated = id(array.data) in seen
             arrays[key] = numbers.copy() if repeated else numbers
             seen.add(id(array.data))
@@ -118,6 +121,7 @@ def _flatten(content, size):
 
 
 def _items(name, value):
+    """Returns the items of a dictionary, or raises for anything else."""
     if type(value) is not dict:
         raise ValueError(f"{name} is {show(value)}, no dictionary")
     return value.items()

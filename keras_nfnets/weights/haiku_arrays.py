@@ -2,7 +2,8 @@
 
 The files are pickles of dictionaries of arrays. They name functions of NumPy,
 Haiku, dill and JAX that would rebuild the arrays. Such a name becomes a
-`Symbol` here, and `call` builds an `Array` from a symbol and its arguments.
+`Symbol` here, and `call` builds an `Array` from a symbol and its arguments,
+without running the function.
 """
 
 import enum
@@ -14,10 +15,10 @@ DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"}
 
 
 class Symbol(enum.Enum):
-    """A function or class that a file may name.
+    """Names a function or class that a file may name.
 
-    The value lists the modules that have it, in all versions of the software.
-    A member can only be compared. It has no attribute of the function.
+    Its value lists the modules that have the function, in all versions of the
+    software. A symbol can only be compared; it gives no access to the function.
     """
 
     MAPPING = (
@@ -50,7 +51,14 @@ GLOBALS = {place: symbol for symbol in Symbol for place in symbol.value}
 
 
 class Dtype:
-    """A dtype with a code. `build` sets its byte order."""
+    """Represents a dtype by a code such as `"f4"`.
+
+    Args:
+        code: String of `DTYPES`, or `Symbol.BFLOAT16`.
+
+    Raises:
+        ValueError: If the dtype is not one of real numbers.
+    """
 
     def __init__(self, code):
         if code not in DTYPES and code is not Symbol.BFLOAT16:
@@ -60,7 +68,14 @@ class Dtype:
         self.order = None
 
     def build(self, state):
-        """Sets the byte order from a pickled dtype's state."""
+        """Sets the byte order from the state of a pickled dtype.
+
+        Args:
+            state: Tuple, as NumPy pickles it.
+
+        Raises:
+            ValueError: If the state is any other, or the second one.
+        """
         sizes = (2, 2, 64) if self.bfloat16 else (-1, -1, 0)
         orders = ("|",) if self.code in ("i1", "u1") else ("<", ">")
         match state:
@@ -73,13 +88,25 @@ class Dtype:
 
 
 class Array:
-    """An array that is empty until `build` fills it."""
+    """Represents an array, which is empty until `build` fills it."""
 
     def __init__(self):
         self.data = None
 
     def build(self, state):
-        """Sets shape and bytes from a pickled array's state."""
+        """Sets shape and bytes from the state of a pickled array.
+
+        Args:
+            state: Tuple of a version, the shape, a `Dtype`, whether the order
+                is Fortran's, and the bytes.
+
+        Returns:
+            This array.
+
+        Raises:
+            ValueError: If the state is any other, or does not fit its own
+                shape.
+        """
         match state:
             case (1, tuple(), Dtype(), bool(), bytearray()):
                 _, shape, dtype, fortran, data = state
@@ -105,14 +132,25 @@ class Array:
         return self
 
     def native(self):
-        """Returns the numbers in the machine's byte order."""
+        """Returns the numbers as a NumPy array in the machine's byte order.
+
+        bfloat16 becomes float32, of which it is the upper half.
+        """
         if self.bfloat16:
             return native_order((self.view.astype("u4") << 16).view("f4"))
         return native_order(self.view)
 
 
 def symbol_of(module, name):
-    """Returns the `Symbol` of a global that a file names."""
+    """Returns the `Symbol` of a global that a file names.
+
+    Args:
+        module: String, such as `"numpy"`.
+        name: String, such as `"ndarray"`.
+
+    Raises:
+        ValueError: If it is in no list of `Symbol`.
+    """
     if type(module) is not str or type(name) is not str:
         raise ValueError("a global's name is not of strings")
     if f"{module} {name}" not in GLOBALS:
@@ -121,7 +159,15 @@ def symbol_of(module, name):
 
 
 def call(function, arguments):
-    """Returns the value that the named function would have built."""
+    """Returns the value that the named function would have built.
+
+    Args:
+        function: `Symbol`.
+        arguments: Tuple of values.
+
+    Raises:
+        ValueError: If the files do not need this call.
+    """
     match function, arguments:
         case Symbol.MAPPING, ():
             return {}
@@ -156,7 +202,7 @@ def native_order(array):
 
 
 def show(value):
-    """Describes a value for an error, briefly whatever its size."""
+    """Describes a value in an error, briefly whatever its size."""
     if type(value) is str:
         return repr(value[:80])
     if isinstance(value, Symbol):

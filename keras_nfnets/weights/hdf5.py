@@ -52,18 +52,27 @@ def datasets(group):
 
 
 def size_of(arrays):
-    """Returns the number of bytes that arrays take in memory."""
+    """Returns the number of bytes that arrays take in memory.
+
+    Args:
+        arrays: Dictionary from names to `h5py.Dataset`.
+    """
     return sum(
         math.prod(item.shape) * item.dtype.itemsize for item in arrays.values()
     )
 
 
 def values_of(item):
-    """Returns the values of an array in the type that was saved."""
+    """Returns the values of an array in the type that was saved.
+
+    Args:
+        item: `h5py.Dataset`.
+    """
     return item[()].view(_type_of(item))
 
 
 def _member(group, key, name):
+    """Returns a group or array in the file itself, or raises."""
     link = group.get(key, getlink=True)
     if not isinstance(link, h5py.HardLink):
         raise ValueError(f"{_short(name)} is a link elsewhere")
@@ -74,6 +83,7 @@ def _member(group, key, name):
 
 
 def _check_array(name, item):
+    """Raises a ValueError unless an array holds real numbers, in this file."""
     if item.shape is None:
         raise ValueError(f"{_short(name)} is an array without a shape")
     if item.external or item.is_virtual:
@@ -82,6 +92,7 @@ def _check_array(name, item):
 
 
 def _type_of(item):
+    """Returns the type that was saved, also where HDF5 does not have it."""
     # HDF5 has no bfloat16. Keras stores bytes and the name of the type.
     if item.dtype == "V2" and item.attrs.get("dtype") == "bfloat16":
         return np.dtype("bfloat16")

@@ -1,4 +1,7 @@
-"""Finds the variants that weights may belong to, by names and shapes."""
+"""Finds the variants that weights may belong to, by names and shapes.
+
+An error about a file of another network uses `hint` to name these variants.
+"""
 
 import math
 import re
@@ -12,10 +15,13 @@ HEAD = rf"{CLASSIFIER}|^[^/]+/~/final_conv::|^final_conv\."
 
 
 def classes_among(shapes):
-    """Returns the number of classes of a classifier, or `None` without one.
+    """Returns the number of classes of a classifier among weights.
 
     Args:
         shapes: Dictionary from names of any source to tuples.
+
+    Returns:
+        An integer, or `None` if there is no classifier.
 
     Example:
 
@@ -50,6 +56,10 @@ def fitting_variants(shapes):
 
 
 def hint(shapes):
-    """Returns a sentence that names the fitting variants, or `""`."""
+    """Returns a sentence that names the fitting variants, or `""`.
+
+    Args:
+        shapes: Dictionary from names of any source to tuples.
+    """
     names = fitting_variants(shapes)
     return f" The file may be of: {', '.join(names)}." if names else ""

@@ -1,4 +1,10 @@
-"""Reads and checks weight files and models that Keras wrote."""
+"""Reads and checks weight files and models that Keras wrote.
+
+Keras's own loader trusts a file. `shapes`, `check` and `load_model` look into
+it
+first: it may hold nothing but arrays, and must not unpack to many times its
+size.
+"""
 
 import contextlib
 import io
@@ -15,8 +21,9 @@ from keras_nfnets.weights.values import checked
 
 ENDINGS = (".weights.h5", ".keras")
 
-# Keras does not compress its files. Compressed trained weights hardly shrink,
-# and zeros shrink to a thousandth.
+# The largest ratio of a file's content to the file. Keras does not compress its
+# files, and trained weights hardly shrink if another program does. Only a
+# crafted file, of zeros for example, expands so much.
 MAX_EXPANSION = 100
 # Bytes that any file may unpack to, however small it is.
 SMALL = 2**24
@@ -132,7 +139,7 @@ def refusing(path, kind="a weight file of Keras"):
 def _arrays(path):
     """Yields the arrays of an open file by their names."""
     with path.open("rb"):
-        pass  # raises the system's error, which HDF5 hides
+        pass  # Raises the system's error, which HDF5 would hide.
     stored = path.stat().st_size
     content = _unpacked(path, stored) if path.suffix == ".keras" else path
     with h5py.File(content, "r") as file:
@@ -153,6 +160,7 @@ def _unpacked(path, stored):
 
 
 def _check_expansion(what, size, stored):
+    """Raises a ValueError for content that is much larger than the file."""
     if size > max(SMALL, MAX_EXPANSION * stored):
         raise ValueError(
             f"{what} would take {size:,} bytes, more than {MAX_EXPANSION} "

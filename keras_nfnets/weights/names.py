@@ -1,18 +1,30 @@
 """Maps the arrays of other libraries' weight files to a model's variables.
 
-A source has its own names and its own order of axes. A name is a module and a
-variable in it, and the tables below translate the two apart. One kernel of the
-second block, on its way to each source:
+Two sources publish weights: the papers' code, written with Haiku, and timm
+(PyTorch Image Models). Each has its own names and, for timm, its own order of
+axes. The tables below translate a module and its variable apart.
 
-| | module | variable | axes |
-|---|---|---|---|
-| here | `stage1_block1/squeeze_excite/reduce` | `kernel` | IO |
-| the papers' code | `nf_block_1/~/squeeze_excite/~/linear` | `w` | IO |
-| timm | `stages.0.1.attn_last.fc1` | `weight` | OI11 |
+Follow one kernel of NFNet-F1, that of the first dense layer of
+squeeze-and-excitation in the second block:
 
-This makes `NFNet/~/nf_block_1/~/squeeze_excite/~/linear::w` in a file of the
-papers, written with Haiku, and `stages.0.1.attn_last.fc1.weight` in one of
-timm (PyTorch Image Models). Haiku has the axes that Keras has.
+    stage1_block1/squeeze_excite/reduce/kernel         IO: (256, 128)
+
+1. It is split into the module `stage1_block1/squeeze_excite/reduce` and the
+   variable `kernel`.
+2. The block gets the source's name. Haiku counts blocks through the network
+   (`nf_block_1`), timm counts stages from zero (`stages.0.1`).
+3. The row `squeeze_excite/reduce` of `HAIKU_BLOCK` and `TIMM_BLOCK` gives the
+   rest of the module. Modules of stem and head have names of their own, as in
+   `HAIKU_HEAD` and `TIMM_HEAD`.
+4. The row `kernel` of `HAIKU_VARIABLES` and `TIMM_VARIABLES` gives the
+   variable.
+5. Haiku has the axes of Keras. For timm, the first row of `TIMM_AXES` that fits
+   gives the axes. timm computes these dense layers as 1x1 convolutions.
+
+The results are the names in the files:
+
+    NFNet/~/nf_block_1/~/squeeze_excite/~/linear::w    IO: (256, 128)
+    stages.0.1.attn_last.fc1.weight                    OI11: (128, 256, 1, 1)
 """
 
 import re
@@ -26,7 +38,8 @@ from keras_nfnets.weights.values import checked
 
 BLOCK_NAME = re.compile(r"stage(\d+)_block(\d+)")
 
-# A row of a table of variables is the end of our path and the source's name.
+# A table of modules maps our module to the source's. A table of variables maps
+# the end of our path to the source's variable.
 HAIKU_HEAD = {"head/conv": "final_conv", "head/classifier": "linear"}
 HAIKU_BLOCK = {
     "conv0": "/~/conv0",
@@ -36,7 +49,7 @@ HAIKU_BLOCK = {
     "conv_shortcut": "/~/conv_shortcut",
     "squeeze_excite/reduce": "/~/squeeze_excite/~/linear",
     "squeeze_excite/expand": "/~/squeeze_excite/~/linear_1",
-    "eca/conv": "/eca/conv",  # our name, since the papers have none
+    "eca/conv": "/eca/conv",  # The papers have no ECA, so this name is ours.
     "skip_gain": "",
 }
 HAIKU_VARIABLES = {
@@ -61,7 +74,8 @@ TIMM_BLOCK = {
     "skip_gain": "",
 }
 TIMM_VARIABLES = {"kernel": "weight", "skip_gain/gain": "skipinit_gain"}
-# By the end of timm's name and our axes. The first row that fits holds.
+# The end of timm's name, our axes, and timm's axes. The first row that fits
+# applies; an array that fits none has our axes.
 TIMM_AXES = (
     (".gain", "O", "O111"),
     (".fc1.weight", "IO", "OI11"),
@@ -82,7 +96,7 @@ def haiku_targets(model: keras.Model, root: str = "NFNet") -> dict[str, Target]:
 
     Returns:
         A dictionary from names like `NFNet/~/nf_block_1/~/conv0::w` to
-        `Target`.
+        `Target`, one for each weight of the model.
 
     Example:
 
@@ -93,7 +107,7 @@ def haiku_targets(model: keras.Model, root: str = "NFNet") -> dict[str, Target]:
     stem = [f"stem_conv{i}" for i in range(_stem_convs(model))]
     modules = _stem(stem, "initial_conv") | HAIKU_HEAD
     block = "nf_res_block" if root == "NF_ResNet" else "nf_block"
-    # Haiku counts through the whole network, and the first has no number.
+    # Haiku numbers blocks through the whole network, except the first.
     for number, name in enumerate(_blocks(model)):
         theirs = f"{block}_{number}" if number else block
         modules |= _block(name, theirs, HAIKU_BLOCK)
@@ -111,7 +125,8 @@ def timm_targets(model: keras.Model) -> dict[str, Target]:
         model: A model as `keras_nfnets.NFNet` returns it.
 
     Returns:
-        A dictionary from names like `stages.0.0.conv1.weight` to `Target`.
+        A dictionary from names like `stages.0.0.conv1.weight` to `Target`, one
+        for each weight of the model.
 
     Example:
 
@@ -174,7 +189,7 @@ def assign(
 
 
 def collect(targets: Mapping[str, Target]) -> dict[str, np.ndarray]:
-    """Returns a model's weights under a source's names, with its axes.
+    """Returns a model's weights under a source's names, in its axes.
 
     Args:
         targets: Dictionary, as `haiku_targets` or `timm_targets` returns it.
@@ -184,12 +199,15 @@ def collect(targets: Mapping[str, Target]) -> dict[str, np.ndarray]:
 
     Example:
 
-    >>> arrays = collect(timm_targets(model))
+    >>> arrays = collect(timm_targets(keras_nfnets.NFNet("nfnet_l0")))
+    >>> arrays["stages.0.0.conv1.weight"].shape
+    (64, 128, 1, 1)
     """
     return {name: target.read() for name, target in targets.items()}
 
 
 def _stem_convs(model):
+    """Returns the number of convolutions in the stem."""
     return len(model.get_layer("stem").convs)
 
 
@@ -200,7 +218,7 @@ def _stem(several, single):
 
 
 def _blocks(model):
-    """Returns the numbers of stage and block for each block's name."""
+    """Returns the numbers of stage and block, by the block's name."""
     first = dict.fromkeys(v.path.split("/")[0] for v in model.weights)
     found = {name: BLOCK_NAME.fullmatch(name) for name in first}
     return {
@@ -211,6 +229,7 @@ def _blocks(model):
 
 
 def _block(ours, theirs, table, **placeholders):
+    """Returns the source's modules in one block, by ours."""
     return {
         f"{ours}/{a}": f"{theirs}{b.format(**placeholders)}"
         for a, b in table.items()
@@ -218,7 +237,7 @@ def _block(ours, theirs, table, **placeholders):
 
 
 def _translated(path, modules, variables):
-    """Returns a source's names for a path's module and variable.
+    """Returns the source's names for the module and variable of a path.
 
     A module that is in no table keeps its name, and so does a variable.
     """
@@ -229,6 +248,7 @@ def _translated(path, modules, variables):
 
 
 def _timm_axes(name, axes):
+    """Returns timm's axes of an array, or `None` where they are ours."""
     for ending, ours, theirs in TIMM_AXES:
         if name.endswith(ending) and axes == ours:
             return theirs

@@ -1,4 +1,9 @@
-"""Loads a weight file of Keras into a model, the whole file or nothing."""
+"""Loads a weight file of Keras into a model, the whole file or nothing.
+
+`load` works in three steps. `_compare` tells from the shapes whether the file
+is of this network; `_load_all_or_nothing` lets Keras read it and assigns the
+values at the end; `warn` names what was not loaded as it is in the file.
+"""
 
 import warnings
 from collections import Counter
@@ -16,11 +21,11 @@ CLASSIFIER = "head/classifier/"
 
 @dataclass(frozen=True)
 class Difference:
-    """What a model has that differs from its file, and is loaded all the same.
+    """Says how a file that is loaded differs from the model.
 
     Args:
-        classes: Integer, the classes of a file whose classifier is skipped,
-            or `None`. Defaults to `None`.
+        classes: Integer, the classes of a file whose classifier is skipped.
+            Defaults to `None`, for a classifier that is loaded or absent.
         fitted: Boolean, whether the first kernel is fitted to the channels of
             the model's images. Defaults to `False`.
     """
@@ -79,7 +84,10 @@ def _compare(model, path):
 
 
 def _load_all_or_nothing(model, path, difference):
-    """Loads a file by Keras's own function, and assigns what it has read."""
+    """Loads a file with Keras, and assigns the values at the end.
+
+    A classifier with another number of classes is not loaded.
+    """
     skipped = []
     needed = model.weights
     if difference.classes is not None:
@@ -95,7 +103,7 @@ def _load_all_or_nothing(model, path, difference):
 
 
 def warn(model, difference):
-    """Warns of what was not loaded as the file has it.
+    """Warns about what was not loaded as it is in the file.
 
     Args:
         model: The model that was loaded.

@@ -46,12 +46,21 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 class Machine:
     """Executes the opcodes that the pickles of weight files need.
 
-    A value is None, a Boolean, an integer, a string, a `bytearray`, a tuple, a
-    dictionary, a `Symbol`, a `Dtype` or an `Array`.
+    A pickle is a program for a machine with a stack and a memo. Opcodes push
+    values on the stack, combine those on top, and store values in the memo to
+    push them again. A value is None, a Boolean, an integer, a string, a
+    `bytearray`, a tuple, a dictionary, a `Symbol`, a `Dtype` or an `Array`.
 
     Args:
         file: File, open for reading bytes.
         size: Integer, the number of bytes of the file.
+
+    Example:
+
+    >>> with open("F0_haiku.npz", "rb") as file:
+    ...     modules = Machine(file, os.path.getsize("F0_haiku.npz")).run()
+    >>> modules["NFNet/~/stem_conv0"]["w"].native().shape
+    (3, 3, 3, 16)
     """
 
     def __init__(self, file, size):
@@ -63,7 +72,13 @@ class Machine:
         self.encoded = 0
 
     def run(self):
-        """Returns the value that the file describes."""
+        """Returns the value that the file describes.
+
+        Raises:
+            ValueError: If the file is no pickle, is damaged, or has an opcode,
+                a function or a type that weight files do not need. The message
+                names the byte.
+        """
         try:
             self.check_format()
             for _ in range(MAX_STEPS):
@@ -91,6 +106,7 @@ class Machine:
             raise ValueError(f"it is not a pickle of protocol 2 to 5{kind}")
 
     def result(self):
+        """Returns the value at the end, if nothing else is left."""
         (value,) = self.pop(1)
         if self.stack:
             raise ValueError("values are left over at its end")
@@ -154,12 +170,17 @@ class Machine:
         raise ValueError(f"opcode {name} is not allowed")
 
     def call(self, function, arguments):
+        """Calls a function of `haiku_arrays`, or encodes a string."""
         match function, arguments:
             case Symbol.ENCODE, (str() as text, "latin1"):
                 return self.encode(text)
         return call(function, arguments)
 
     def encode(self, text):
+        """Returns the bytes that a protocol below 3 stores as a string.
+
+        A file can encode one string many times, so all results are counted.
+        """
         # A file can encode one string many times.
         self.encoded += len(text)
         if self.encoded > self.size:
@@ -179,11 +200,13 @@ class Machine:
             target[key] = value
 
     def top(self):
+        """Returns the value on top of the stack and leaves it there."""
         (value,) = self.pop(1)
         self.stack.append(value)
         return value
 
     def pop(self, count):
+        """Takes values from the stack, but none across a mark."""
         values = self.stack[-count:]
         if len(values) < count or any(v is _MARK for v in values):
             raise ValueError("a value is missing")
@@ -191,6 +214,7 @@ class Machine:
         return values
 
     def pop_to_mark(self):
+        """Takes all values above the last mark, and the mark."""
         for index in reversed(range(len(self.stack))):
             if self.stack[index] is _MARK:
                 values = self.stack[index + 1 :]
@@ -199,15 +223,18 @@ class Machine:
         raise ValueError("a mark is missing")
 
     def index(self, name):
+        """Returns an index into the memo, of one byte or four."""
         index = self.number(4 if name.startswith("LONG") else 1)
         if index >= MAX_STEPS:
             raise ValueError(f"value {index} is past the last one allowed")
         return index
 
     def number(self, count, signed=False):
+        """Reads a little-endian integer of so many bytes."""
         return int.from_bytes(self.take(count), "little", signed=signed)
 
     def line(self):
+        """Reads a line of text, without its end."""
         line = self.file.readline(100)
         self.position += len(line)
         if not line.endswith(b"\n"):
@@ -215,6 +242,7 @@ class Machine:
         return line[:-1].decode()
 
     def take(self, count):
+        """Reads so many bytes, as a `bytearray`."""
         self.check_left(count)
         data = bytearray(count)
         if self.file.readinto(data) != count:
@@ -223,6 +251,7 @@ class Machine:
         return data
 
     def check_left(self, count):
+        """Raises a ValueError if the file has fewer bytes left."""
         left = self.size - self.position
         if count > left:
             raise ValueError(f"{left} bytes are left where {count} are needed")

@@ -1,4 +1,8 @@
-"""Fetches published weights and keeps them on disk."""
+"""Fetches published weights and keeps them on disk.
+
+`fetch` downloads a file of `SOURCES`, reads it like any other weight file, and
+writes it to the cache as safetensors.
+"""
 
 import contextlib
 import os
@@ -73,10 +77,10 @@ def _download(source, folder, by_hand):
     for attempt in (1, 2):
         try:
             return read(_get_file(source, folder / str(attempt)))
-        except Exception as error:  # Keras raises bare ones
+        except Exception as error:  # Keras raises a bare `Exception`.
             problem = error
             if isinstance(error.__context__, urllib.error.HTTPError):
-                error.__context__.close()  # closes the connection
+                error.__context__.close()  # It holds the connection open.
             if not _is_worth_retrying(error):
                 break
     raise ConnectionError(
@@ -87,7 +91,7 @@ def _download(source, folder, by_hand):
 
 
 def _is_worth_retrying(error):
-    """Returns whether the connection broke or the content was damaged."""
+    """Tells whether the connection broke or the content was damaged."""
     causes = (error, error.__context__)
     broken = (urllib.error.ContentTooShortError, ConnectionError, TimeoutError)
     refused = isinstance(error, ValueError)

@@ -1,4 +1,4 @@
-"""Reads and writes safetensors files."""
+"""Reads and writes safetensors files, as timm publishes them."""
 
 import stat
 from pathlib import Path
@@ -38,7 +38,7 @@ def read(path):
     (16, 3, 3, 3)
     """
     with Path(path).open("rb"):
-        pass  # raises the system's error, which safetensors hides
+        pass  # Raises the system's error, which safetensors would hide.
     try:
         with safetensors.safe_open(path, framework="np") as file:
             return {name: _array(file, name) for name in file.keys()}

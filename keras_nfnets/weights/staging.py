@@ -10,8 +10,9 @@ import keras
 def all_or_nothing(variables, prepare):
     """Assigns variables at the end of a block, unless an error ends it.
 
-    Keras assigns each array as it reads it. A file that is damaged further
-    on would leave the model half loaded.
+    Keras assigns each array as it reads it. With a file that is damaged further
+    on, it would leave the model half loaded. Inside the block, `assign` of the
+    variables therefore only keeps the values.
 
     Args:
         variables: List of `keras.Variable`.
@@ -24,7 +25,7 @@ def all_or_nothing(variables, prepare):
 
     Example:
 
-    >>> with all_or_nothing(model.weights, prepare):
+    >>> with all_or_nothing(model.weights, lambda variable, array: array):
     ...     model.load_weights("f0.weights.h5")
     """
     staged = {}

@@ -1,4 +1,8 @@
-"""Moves one array between the axes of a weight file and those of a model."""
+"""Moves one array between the axes of a weight file and those of a model.
+
+Axes are letters: `H` and `W` are height and width, `I` inputs, `O` outputs, and
+`1` is an axis of length one. Keras's kernels are `HWIO`, PyTorch's `OIHW`.
+"""
 
 from dataclasses import dataclass
 
@@ -11,13 +15,12 @@ AXES = {0: "", 1: "O", 2: "IO", 3: "WIO", 4: "HWIO"}
 
 @dataclass(frozen=True)
 class Target:
-    """The variable that an array of a source belongs to.
+    """Names the variable that an array of a source belongs to, and its axes.
 
     Args:
         variable: `keras.Variable`.
-        source_axes: String, the axes of the source's array: `H`, `W`, `I`
-            (inputs) and `O` (outputs) in its order, and `1` for an axis of
-            length one. Defaults to `None`, the variable's own axes.
+        source_axes: String, the axes of the source's array in their order, such
+            as `"OIHW"`. Defaults to `None`, the variable's own axes.
 
     Example:
 
@@ -33,7 +36,7 @@ class Target:
 
     @property
     def axes(self) -> str:
-        """The axes of the variable, as `"HWIO"`."""
+        """The axes of the variable, such as `"HWIO"`."""
         return AXES[len(self.variable.shape)]
 
     @property
@@ -43,23 +46,35 @@ class Target:
         return self.to_theirs(ours).shape
 
     def to_ours(self, array):
-        """Returns an array with the variable's axes, from the source's."""
+        """Returns an array in the variable's axes.
+
+        Args:
+            array: NumPy array in the source's axes.
+        """
         if self.source_axes is None:
             return array
         return rearranged(array, self.source_axes, self.axes)
 
     def to_theirs(self, array):
-        """Returns an array with the source's axes, from the variable's."""
+        """Returns an array in the source's axes.
+
+        Args:
+            array: NumPy array in the variable's axes.
+        """
         if self.source_axes is None:
             return array
         return rearranged(array, self.axes, self.source_axes)
 
     def write(self, array: np.ndarray) -> None:
-        """Assigns an array with the source's axes to the variable."""
+        """Assigns an array to the variable.
+
+        Args:
+            array: NumPy array in the source's axes.
+        """
         self.variable.assign(self.to_ours(array))
 
     def read(self) -> np.ndarray:
-        """Returns the variable's value with the source's axes."""
+        """Returns the variable's value as an array in the source's axes."""
         ours = np.asarray(self.variable.numpy())
         return np.array(self.to_theirs(ours), order="C")
 
@@ -72,12 +87,17 @@ def rearranged(array: np.ndarray, axes: str, new_axes: str) -> np.ndarray:
         axes: String, a letter for each axis of the array, or `1` for an axis
             of length one.
         new_axes: String, the same letters in the new order. Axes of length
-            one may come and go.
+            one may be left out or added anywhere.
+
+    Returns:
+        A view of the array where NumPy can make one.
 
     Example:
 
     >>> rearranged(np.zeros((16, 3, 5, 7)), "OIHW", "HWIO").shape
     (5, 7, 3, 16)
+    >>> rearranged(np.zeros((256, 128)), "IO", "OI11").shape
+    (128, 256, 1, 1)
     """
     ones = tuple(i for i, axis in enumerate(axes) if axis == "1")
     new_ones = tuple(i for i, axis in enumerate(new_axes) if axis == "1")

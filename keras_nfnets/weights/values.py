@@ -1,4 +1,4 @@
-"""Checks the values of arrays that become weights."""
+"""Checks the values of arrays that become weights: their type and range."""
 
 import numpy as np
 
