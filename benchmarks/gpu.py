@@ -1,6 +1,7 @@
-"""Training in bfloat16 on one GPU, side by side with timm on PyTorch.
+"""Training or inference in bfloat16 on one GPU, side by side with timm.
 
 KERAS_BACKEND=jax python benchmarks/gpu.py --out benchmarks/results/GPU.md
+KERAS_BACKEND=jax python benchmarks/gpu.py --task infer --models nfnet_f0
 python benchmarks/gpu.py --device cpu --models test_nfnet --batch 2 --size 32
 
 Both halves run in the environment of this interpreter, or in one each with
@@ -129,7 +130,7 @@ def _measure(name, halves, options):
     batch, size = options.batch or model.batch, options.size or model.size
     print(f"{model.title}, batch {batch} at {size} px", flush=True)
     contenders = _contenders(options, model.timm)
-    job = contest.arguments("train", name, batch, size)
+    job = contest.arguments(options.task, name, batch, size)
     entrants = {
         half: (contenders[half], job)
         for half in halves
@@ -146,6 +147,7 @@ def _options():
     parser = tables.parser(__doc__, rounds=5)
     # Environments for which --python says nothing else.
     own = [(venv, sys.executable) for venv in (".venv", ".venv-timm")]
+    parser.add_argument("--task", choices=("train", "infer"), default="train")
     parser.add_argument(
         "--models", nargs="+", choices=MODELS, default=list(DEFAULT)
     )

@@ -21,7 +21,26 @@ PEAKS = {
 }
 # A multiply-add is two; the gradients of inputs and of kernels take one
 # forward pass each.
-FLOP_PER_MULTIPLY_ADD = 2 * 3
+FLOP_PER_MULTIPLY_ADD = {"train": 2 * 3, "infer": 2}
+TITLES = {
+    "train": (
+        "# Training on one GPU",
+        "",
+        "Images per second in bfloat16, 1000 classes, Nesterov SGD with L2 and "
+        "AGC, no EMA, no dropout,",
+        "on fixed data on the device. keras_nfnets: `mixed_bfloat16` on JAX, "
+        "the step that `model.fit`",
+        "runs. timm: `torch.compile`, channels_last, autocast.",
+    ),
+    "infer": (
+        "# Inference on one GPU",
+        "",
+        "Images per second in bfloat16, 1000 classes, on fixed data on the "
+        "device. keras_nfnets: folded,",
+        "`mixed_bfloat16` on JAX. timm: `torch.compile`, channels_last, "
+        "weights in bfloat16.",
+    ),
+}
 COLUMNS = (
     *("model", "px", "batch", "keras_nfnets", "share of peak"),
     *("timm", "share of peak", "ratio"),
@@ -50,13 +69,7 @@ def report(results, skipped, options):
     abouts = {h: w.about for r in results for h, w in r.workers.items()}
     devices = dict.fromkeys(about["device"] for about in abouts.values())
     return [
-        "# Training on one GPU",
-        "",
-        "Images per second in bfloat16, 1000 classes, Nesterov SGD with L2 and "
-        "AGC, no EMA, no dropout,",
-        "on fixed data on the device. keras_nfnets: `mixed_bfloat16` on JAX, "
-        "the step that `model.fit`",
-        "runs. timm: `torch.compile`, channels_last, autocast.",
+        *TITLES[options.task],
         *tables.where_and_when(options.rounds, options.steps),
         *(f"Device: {device}." for device in devices),
         *(f"{half}: {_versions(about)}." for half, about in abouts.items()),
@@ -64,11 +77,12 @@ def report(results, skipped, options):
         "over rounds; their ratio is",
         "taken within each round: median (smallest to largest), above 1 where "
         "keras_nfnets is faster.",
-        "Share: 6 FLOP per multiply-add of the convolutions and dense layers, "
+        f"Share: {FLOP_PER_MULTIPLY_ADD[options.task]} FLOP per multiply-add "
+        "of the convolutions and dense layers,",
         "of the dense bfloat16 peak",
         "that the maker publishes.",
         "",
-        *tables.table(COLUMNS, map(_row, results)),
+        *tables.table(COLUMNS, [_row(r, options.task) for r in results]),
         *(f"\n{note}" for note in _notes(results, skipped, devices)),
     ]
 
@@ -88,7 +102,7 @@ def _versions(about):
     return ", ".join(f"{name} {v}" for name, v in about["versions"].items())
 
 
-def _row(result):
+def _row(result, task):
     ratio = ""
     if len(result.workers) == 2:
         ratio = tables.ratio(
@@ -98,13 +112,13 @@ def _row(result):
         result.title,
         str(result.size),
         str(result.batch),
-        *_rate_and_share(result, OURS),
-        *_rate_and_share(result, TIMM),
+        *_rate_and_share(result, OURS, task),
+        *_rate_and_share(result, TIMM, task),
         ratio,
     ]
 
 
-def _rate_and_share(result, half):
+def _rate_and_share(result, half, task):
     if half not in result.workers:
         return "", ""
     worker = result.workers[half]
@@ -114,5 +128,5 @@ def _rate_and_share(result, half):
     ours = result.workers.get(OURS)
     if not peak or not ours:
         return f"{rate:,.1f}", ""
-    flop = ours.about["multiply_adds"] * FLOP_PER_MULTIPLY_ADD
+    flop = ours.about["multiply_adds"] * FLOP_PER_MULTIPLY_ADD[task]
     return f"{rate:,.1f}", f"{rate * flop / peak:.1%}"

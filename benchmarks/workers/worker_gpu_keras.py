@@ -1,4 +1,4 @@
-"""keras_nfnets on JAX, in bfloat16: the step that `model.fit` runs, with AGC.
+"""keras_nfnets on JAX, in bfloat16: a step of `model.fit`, or folded inference.
 
 `fit` starts one step after the other and looks at none of them, as here. Its
 data is on the device already, so that steps alone are measured.
@@ -53,10 +53,35 @@ def steps(model, images, labels):
     return start, wait
 
 
+def inference(model, images):
+    """Returns functions that start a forward pass, and that wait for it."""
+    folded = keras_nfnets.export.fold(model)
+    variables = folded.trainable_variables, folded.non_trainable_variables
+    state = [[variable.value for variable in each] for each in variables]
+    outputs = None
+
+    @jax.jit
+    def predict(state, images):
+        return folded.stateless_call(*state, images, training=False)[0]
+
+    def start():
+        nonlocal outputs
+        outputs = predict(state, images)
+
+    def wait():
+        jax.block_until_ready(outputs)
+
+    return start, wait
+
+
 def main():
     job = worker.job()
     model = build(job)
-    start, wait = steps(model, *jax.device_put(worker.data(job)))
+    images, labels = jax.device_put(worker.data(job))
+    if job.task == "infer":
+        start, wait = inference(model, images)
+    else:
+        start, wait = steps(model, images, labels)
     parts = keras_nfnets.complexity.complexity(
         job.model, job.size, worker.CLASSES
     )
