@@ -1,4 +1,4 @@
-"""Corrupts weight files at random, and looks at what loading them does.
+"""Corrupts files at random, and looks at what loading them does.
 
 As a program:
 
@@ -26,6 +26,8 @@ from collections import Counter
 
 import keras
 import numpy as np
+from fuzz_bytes import corrupt
+from fuzz_folder import FolderFuzz
 from helpers import tiny_variant
 
 import keras_nfnets
@@ -45,6 +47,8 @@ KINDS = {
     "inner": "f.keras",
     "run": "model.keras",
     "run-inner": "model.keras",
+    # One file of a run folder or of its records, then one of the commands.
+    "folder": None,
 }
 # Of what no good file has, and a model that was not loaded is full of.
 MARK = np.float32(0.123456)
@@ -67,9 +71,12 @@ class Fuzz:
             value = chance.normal(size=variable.shape).astype("float32")
             variable.assign(value)
         self.saved = _values(self.model)
-        self.good = {kind: self._file(kind) for kind in KINDS}
+        self.good = {
+            kind: self._file(kind) for kind in KINDS if kind != "folder"
+        }
         self._restore()
         self.before = _values(self.model)
+        self.folders = FolderFuzz(folder / "folder")
         self.run = Run(folder / "run")
         self.run.claim()
         source = argparse.Namespace(
@@ -100,15 +107,18 @@ class Fuzz:
             kind: String, a key of `KINDS`.
             seed: Integer.
         """
-        content = corrupt(kind, self.good[kind], random.Random(seed))
+        chance = random.Random(seed)
         started = time.monotonic()
         faulthandler.dump_traceback_later(10 * SECONDS, exit=True)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = self._load(kind, content)
-            verdict = self._judge(kind, model)
-            self._restore()
+                if kind == "folder":
+                    verdict = self.folders.attempt(chance)
+                else:
+                    content = damaged(kind, self.good[kind], chance)
+                    verdict = self._judge(kind, self._load(kind, content))
+                    self._restore()
         except (ValueError, OSError):
             same = self.before == _values(self.model)
             verdict = "refused" if same else "HALF LOADED"
@@ -149,7 +159,7 @@ def _values(model):
     return [keras.ops.convert_to_numpy(v).tobytes() for v in model.weights]
 
 
-def corrupt(kind, content, chance):
+def damaged(kind, content, chance):
     """Returns a file's content with some of it changed.
 
     Args:
@@ -159,10 +169,7 @@ def corrupt(kind, content, chance):
     """
     if kind.endswith("inner"):
         return _inside(content, chance)
-    content = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 8))):
-        _damage(content, chance)
-    return bytes(content)
+    return corrupt(content, chance)
 
 
 def _inside(content, chance):
@@ -170,39 +177,12 @@ def _inside(content, chance):
         members = {name: archive.read(name) for name in archive.namelist()}
     # Mostly the weights, as they are what is read first.
     name = chance.choice(["model.weights.h5"] * 3 + ["config.json"])
-    members[name] = corrupt("h5", members[name], chance)
+    members[name] = corrupt(members[name], chance)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, member in members.items():
             archive.writestr(name, member)
     return file.getvalue()
-
-
-def _damage(content, chance):
-    """Changes bytes in place, at the ends, where formats tell of the rest."""
-    size = len(content)
-    where = chance.choice(
-        (
-            chance.randrange(size),
-            chance.randrange(min(size, 4096)),
-            size - 1 - chance.randrange(min(size, 4096)),
-        )
-    )
-    length = chance.choice((1, 1, 4, 8, 64))
-    match chance.randrange(7):
-        case 0 | 1:
-            content[where] ^= 1 << chance.randrange(8)
-        case 2:
-            content[where : where + length] = chance.randbytes(length)
-        case 3:
-            content[where : where + length] = bytes([chance.choice((0, 255))])
-        case 4:
-            del content[where : where + length]
-        case 5:
-            content[where:where] = content[: 8 * length]
-        case 6:
-            if where:
-                del content[where:]
 
 
 def main():

@@ -8,6 +8,7 @@ from keras_nfnets import recipes
 from keras_nfnets.checks import MAX_PIXELS, check_positive_integer, check_seed
 from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
+from keras_nfnets.runs.earlier import translated
 from keras_nfnets.runs.stored import check_known, check_object, rules_of
 
 
@@ -70,6 +71,7 @@ class Settings:
             ValueError: If it is not what `to_dict` returns, or a value is
                 outside its range. The field is named.
         """
+        content = translated(content)
         check_object(content, rules_of(cls), "`settings`")
         check_known(content, cls, "`settings`")
         recipe = content["recipe"]

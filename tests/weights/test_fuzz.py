@@ -18,7 +18,7 @@ def fuzz(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_corruptions_are_refused_or_loaded_whole(fuzz, kind):
-    count = 20 if kind.startswith("run") else 100
+    count = {"run": 20, "run-inner": 20, "folder": 12}.get(kind, 100)
     found = Counter(fuzz.attempt(kind, seed) for seed in range(count))
     assert set(found) <= {"loaded", "refused"}, found
     assert found["refused"] > count / 4
@@ -26,7 +26,8 @@ def test_corruptions_are_refused_or_loaded_whole(fuzz, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_corrupted_is_loaded(fuzz, kind, monkeypatch):
-    monkeypatch.setattr("fuzz.corrupt", lambda kind, content, chance: content)
+    monkeypatch.setattr("fuzz.damaged", lambda kind, content, chance: content)
+    monkeypatch.setattr("fuzz_folder.corrupt", lambda content, chance: content)
     assert fuzz.attempt(kind, 0) == "loaded"
 
 
