@@ -1,4 +1,4 @@
-"""Corrupts weight files at random, and looks at what loading them does.
+"""Corrupts files at random, and looks at what loading them does.
 
 As a program:
 
@@ -26,11 +26,11 @@ from collections import Counter
 
 import keras
 import numpy as np
+from fuzz_bytes import corrupt
+from fuzz_folder import FolderFuzz, values_of
 from helpers import tiny_variant
 
 import keras_nfnets
-from keras_nfnets.runs.folder import Run
-from keras_nfnets.runs.settings import from_options
 from keras_nfnets.training.optimizers import SGD
 from keras_nfnets.weights import files as weight_files
 
@@ -43,9 +43,10 @@ KINDS = {
     "h5": "f.weights.h5",
     "keras": "f.keras",
     "inner": "f.keras",
-    "run": "model.keras",
-    "run-inner": "model.keras",
 }
+# Of the model of a run, and of any file of a run or index of records.
+RUN_KINDS = ("run", "run-inner", "folder")
+ALL_KINDS = (*KINDS, *RUN_KINDS)
 # Of what no good file has, and a model that was not loaded is full of.
 MARK = np.float32(0.123456)
 
@@ -66,20 +67,11 @@ class Fuzz:
         for variable in self.model.weights:
             value = chance.normal(size=variable.shape).astype("float32")
             variable.assign(value)
-        self.saved = _values(self.model)
+        self.saved = values_of(self.model)
         self.good = {kind: self._file(kind) for kind in KINDS}
         self._restore()
-        self.before = _values(self.model)
-        self.run = Run(folder / "run")
-        self.run.claim()
-        source = argparse.Namespace(
-            class_names=("a", "b"),
-            mean=(0.0,) * 3,
-            std=(1.0,) * 3,
-            train_count=1,
-            test_count=1,
-        )
-        self.run.write_config(from_options(), source)
+        self.before = values_of(self.model)
+        self.run = FolderFuzz(folder / "folder")
 
     def _file(self, kind):
         path = self.folder / KINDS[kind]
@@ -97,20 +89,18 @@ class Fuzz:
         """Returns what became of one corruption, in a word or two.
 
         Args:
-            kind: String, a key of `KINDS`.
+            kind: String, one of `ALL_KINDS`.
             seed: Integer.
         """
-        content = corrupt(kind, self.good[kind], random.Random(seed))
+        chance = random.Random(seed)
         started = time.monotonic()
         faulthandler.dump_traceback_later(10 * SECONDS, exit=True)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = self._load(kind, content)
-            verdict = self._judge(kind, model)
-            self._restore()
+                verdict = self._verdict(kind, chance)
         except (ValueError, OSError):
-            same = self.before == _values(self.model)
+            same = self.before == values_of(self.model)
             verdict = "refused" if same else "HALF LOADED"
         except Exception as error:
             verdict = f"RAISED {type(error).__name__}: {error}"
@@ -122,47 +112,51 @@ class Fuzz:
             self._restore()
         return verdict
 
+    def _verdict(self, kind, chance):
+        if kind == "folder":
+            return self.run.attempt(chance)
+        if kind in RUN_KINDS:
+            content = damaged(kind, self.run.content, chance)
+            model, saved = self.run.load(content), self.run.saved
+        else:
+            content = damaged(kind, self.good[kind], chance)
+            model, saved = self._load(kind, content), self.saved
+        verdict = _judge(kind, model, saved)
+        self._restore()
+        return verdict
+
     def _load(self, kind, content):
-        if kind.startswith("run"):
-            self.run.model.write_bytes(content)
-            return self.run.load()[1]
         path = self.folder / KINDS[kind]
         path.write_bytes(content)
         weight_files.load(self.model, path)
         return self.model
-
-    def _judge(self, kind, model):
-        values = [keras.ops.convert_to_numpy(v) for v in model.weights]
-        if not all(np.isfinite(value).all() for value in values):
-            return "NOT FINITE"
-        # Those of a zip have a checksum.
-        whole = kind not in ("keras", "run") or _values(model) == self.saved
-        left = kind != "run" and any((v == MARK).any() for v in values)
-        return "loaded" if whole and not left else "HALF LOADED"
 
     def _restore(self):
         for variable in self.model.weights:
             variable.assign(np.full(variable.shape, MARK))
 
 
-def _values(model):
-    return [keras.ops.convert_to_numpy(v).tobytes() for v in model.weights]
+def _judge(kind, model, saved):
+    arrays = [keras.ops.convert_to_numpy(v) for v in model.weights]
+    if not all(np.isfinite(array).all() for array in arrays):
+        return "NOT FINITE"
+    # Those of a zip have a checksum.
+    whole = kind not in ("keras", "run") or values_of(model) == saved
+    left = any((array == MARK).any() for array in arrays)
+    return "loaded" if whole and not left else "HALF LOADED"
 
 
-def corrupt(kind, content, chance):
+def damaged(kind, content, chance):
     """Returns a file's content with some of it changed.
 
     Args:
-        kind: String, a key of `KINDS`.
+        kind: String, one of `ALL_KINDS`.
         content: Bytes.
         chance: `random.Random`.
     """
     if kind.endswith("inner"):
         return _inside(content, chance)
-    content = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 8))):
-        _damage(content, chance)
-    return bytes(content)
+    return corrupt(content, chance)
 
 
 def _inside(content, chance):
@@ -170,7 +164,7 @@ def _inside(content, chance):
         members = {name: archive.read(name) for name in archive.namelist()}
     # Mostly the weights, as they are what is read first.
     name = chance.choice(["model.weights.h5"] * 3 + ["config.json"])
-    members[name] = corrupt("h5", members[name], chance)
+    members[name] = corrupt(members[name], chance)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, member in members.items():
@@ -178,37 +172,10 @@ def _inside(content, chance):
     return file.getvalue()
 
 
-def _damage(content, chance):
-    """Changes bytes in place, at the ends, where formats tell of the rest."""
-    size = len(content)
-    where = chance.choice(
-        (
-            chance.randrange(size),
-            chance.randrange(min(size, 4096)),
-            size - 1 - chance.randrange(min(size, 4096)),
-        )
-    )
-    length = chance.choice((1, 1, 4, 8, 64))
-    match chance.randrange(7):
-        case 0 | 1:
-            content[where] ^= 1 << chance.randrange(8)
-        case 2:
-            content[where : where + length] = chance.randbytes(length)
-        case 3:
-            content[where : where + length] = bytes([chance.choice((0, 255))])
-        case 4:
-            del content[where : where + length]
-        case 5:
-            content[where:where] = content[: 8 * length]
-        case 6:
-            if where:
-                del content[where:]
-
-
 def main():
     """Runs corruptions and prints how many ended how; 1 if one ended badly."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kinds", metavar="KIND", nargs="*", default=[*KINDS])
+    parser.add_argument("kinds", metavar="KIND", nargs="*", default=ALL_KINDS)
     parser.add_argument("--count", type=int, default=3000, help="of each kind")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--log", help="file that is told each seed before")
@@ -218,7 +185,7 @@ def main():
         log = stack.enter_context(open(options.log or "/dev/null", "w"))
         fuzz = Fuzz(pathlib.Path(folder))
         bad = 0
-        for kind in options.kinds or KINDS:
+        for kind in options.kinds:
             found = Counter()
             for seed in range(options.first, options.first + options.count):
                 print(kind, seed, file=log, flush=True)

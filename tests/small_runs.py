@@ -6,6 +6,8 @@ to show.
 
 import contextlib
 import dataclasses
+import os
+import signal
 import sys
 
 import pytest
@@ -17,6 +19,7 @@ from keras_nfnets.recipes import RECIPES, Recipe
 from keras_nfnets.runs import runner
 from keras_nfnets.variants.table import VARIANTS, Variant
 
+DIES = "KERAS_NFNETS_DIES"
 TINY = Variant(
     depths=(2,),
     widths=(16,),
@@ -83,6 +86,32 @@ def small_table():
         yield patch
 
 
+def die_at(patch, moment):
+    """Has the process killed in the second batch of a part of an epoch.
+
+    Args:
+        patch: `pytest.MonkeyPatch`.
+        moment: String, such as `"validation:3"`; epochs count from 0.
+    """
+
+    class Dying(runner.History):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.die("training", batch)
+
+        def on_test_batch_begin(self, batch, logs=None):
+            self.die("validation", batch)
+
+        def die(self, part, batch):
+            if (f"{part}:{self.epoch}", batch) == (moment, 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    patch.setattr(runner, "History", Dying)
+
+
 if __name__ == "__main__":
-    with small_table():
+    with small_table() as patch:
+        die_at(patch, os.environ.get(DIES))
         sys.exit(cli.main(sys.argv[1:]))

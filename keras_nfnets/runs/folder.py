@@ -23,6 +23,7 @@ from keras_nfnets.files import check_is_file, replacing
 from keras_nfnets.options import EXPORTS
 from keras_nfnets.runs.checkpoints import Checkpoints
 from keras_nfnets.runs.curves import draw_curves
+from keras_nfnets.runs.earlier import is_earlier
 from keras_nfnets.runs.lock import locked
 from keras_nfnets.runs.settings import Settings
 from keras_nfnets.runs.stored import CONFIG, read_object, read_table
@@ -227,9 +228,16 @@ class Run:
 
         Raises:
             ValueError: If an option differs from the run's, or the folder is
-                not a run's.
+                not a run's, or is one of an earlier version.
         """
         settings = self.read_config()["settings"]
+        if is_earlier(read_object(self.config, CONFIG)["settings"]):
+            raise ValueError(
+                "A run of an earlier version can be used but not resumed, as "
+                "its images were mixed in another way. "
+                f"Received: {str(self.path)!r}, whose config.json has the "
+                "field `mixup_share`"
+            )
         other = settings.differences(options)
         if other:
             had = ", ".join(f"{name}={own!r}" for name, own in other.items())

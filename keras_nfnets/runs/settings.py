@@ -12,6 +12,7 @@ from keras_nfnets import recipes
 from keras_nfnets.checks import MAX_PIXELS, check_positive_integer, check_seed
 from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
+from keras_nfnets.runs.earlier import translated
 from keras_nfnets.runs.stored import check_known, check_object, rules_of
 
 
@@ -80,6 +81,7 @@ class Settings:
         >>> Settings.from_dict(settings.to_dict()) == settings
         True
         """
+        content = translated(content)
         check_object(content, rules_of(cls), "`settings`")
         check_known(content, cls, "`settings`")
         recipe = content["recipe"]

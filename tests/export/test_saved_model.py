@@ -64,6 +64,17 @@ def test_saved_model_needs_tensorflow_alone(tmp_path, model):
     assert names == ["saved_model", "x.npy", "y.npy"]
 
 
+@writes_saved_models
+@pytest.mark.filterwarnings("ignore:The `native_serialization`")
+def test_an_empty_batch_gives_an_empty_answer(tmp_path, model):
+    tf = pytest.importorskip("tensorflow")
+    export_saved_model(model, tmp_path / "saved_model")
+    served = tf.saved_model.load(str(tmp_path / "saved_model"))
+    for count in (0, 2):
+        answer = served.serve(tf.zeros((count, 32, 32, 2)))
+        assert answer.shape == (count, 3)
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only it may use oneDNN"
 )

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import small_runs
 from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
 
 from keras_nfnets import cli
@@ -35,13 +36,14 @@ EPOCHS = 12 + 12 * KILLS
 class Process:
     """`keras-nfnets train` in a process of its own."""
 
-    def __init__(self, run, *arguments):
+    def __init__(self, run, *arguments, dies=""):
         self.run = run
         self.process = subprocess.Popen(
             [sys.executable, str(TESTS / "small_runs.py"), "train"]
             + ["--out", str(run.path), *map(str, arguments)],
             env={
                 **os.environ,
+                small_runs.DIES: dies,
                 "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             },
             stdout=subprocess.DEVNULL,
@@ -96,8 +98,29 @@ def test_stopped_runs_end_as_the_undisturbed_one(tmp_path):
     assert f"{newest.parent} is damaged" in errors
 
     assert whole.end()[0] == 0
+    assert_same_end(run, undisturbed, EPOCHS)
+
+
+@pytest.mark.skipif(ASKED not in os.environ, reason=f"only with {ASKED}")
+def test_killed_in_a_later_epoch_and_in_a_validation(tmp_path):
+    start = ("--recipe", "tiny", "--epochs", 6, "--seed", 3)
+    undisturbed, run = Run(tmp_path / "undisturbed"), Run(tmp_path / "run")
+    whole = Process(undisturbed, *start)
+    arguments = start
+    for moment, epochs in (("training:3", 3), ("validation:4", 4)):
+        status, errors = Process(run, *arguments, dies=moment).end()
+        assert status == -signal.SIGKILL, errors
+        assert len(run.read_history()) == epochs
+        arguments = ("--resume",)
+    status, errors = Process(run, "--resume").end()
+    assert status == 0, errors
+    assert whole.end()[0] == 0
+    assert_same_end(run, undisturbed, 6)
+
+
+def assert_same_end(run, undisturbed, epochs):
     step, ours = state_of(run)
-    assert step == EPOCHS * 3
+    assert step == epochs * 3
     for value, other in zip(ours, state_of(undisturbed)[1], strict=True):
         np.testing.assert_array_equal(value, other)
     rows, others = run.read_history(), undisturbed.read_history()

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from fuzz import KINDS, Fuzz
+from fuzz import ALL_KINDS, Fuzz
 from helpers import BACKEND
 
 pytestmark = pytest.mark.skipif(
@@ -16,17 +16,18 @@ def fuzz(tmp_path_factory):
     return Fuzz(tmp_path_factory.mktemp("fuzz"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_corruptions_are_refused_or_loaded_whole(fuzz, kind):
-    count = 20 if kind.startswith("run") else 100
-    found = Counter(fuzz.attempt(kind, seed) for seed in range(count))
+    found = Counter(fuzz.attempt(kind, seed) for seed in range(100))
     assert set(found) <= {"loaded", "refused"}, found
-    assert found["refused"] > count / 4
+    assert found["refused"] > 25
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_what_is_not_corrupted_is_loaded(fuzz, kind, monkeypatch):
-    monkeypatch.setattr("fuzz.corrupt", lambda kind, content, chance: content)
+    monkeypatch.setattr("fuzz.damaged", lambda kind, content, chance: content)
+    for name in ("corrupt", "corrupt_json"):
+        monkeypatch.setattr(f"fuzz_folder.{name}", lambda content, _: content)
     assert fuzz.attempt(kind, 0) == "loaded"
 
 

@@ -1,0 +1,41 @@
+"""Translates the settings of runs from before `Recipe` had all its fields."""
+
+from keras_nfnets.checks import MAX_PIXELS
+
+# How `config.json` called these fields.
+RENAMED = {
+    "mixup_share": "mixup_fraction",
+    "cutmix_share": "cutmix_fraction",
+    "sam_share": "sam_fraction",
+}
+# What a run did before there were these fields.
+ADDED = {"repeats": 1, "randaugment_corrected": False, "mix_partners": "batch"}
+
+
+def is_earlier(settings):
+    """Returns whether settings are of an earlier run, by its fields' names.
+
+    Args:
+        settings: What `config.json` has under `settings`.
+    """
+    recipe = settings.get("recipe") if isinstance(settings, dict) else None
+    if not isinstance(recipe, dict):
+        return False
+    names = recipe.keys()
+    return bool(names & RENAMED.keys()) and not names & set(RENAMED.values())
+
+
+def translated(settings):
+    """Returns an earlier run's settings with all fields, others as they are.
+
+    Args:
+        settings: As for `is_earlier`.
+    """
+    if not is_earlier(settings):
+        return settings
+    recipe = {RENAMED.get(n, n): x for n, x in settings["recipe"].items()}
+    return {
+        "max_pixels": MAX_PIXELS,
+        **settings,
+        "recipe": {**ADDED, **recipe},
+    }
