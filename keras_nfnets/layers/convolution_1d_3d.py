@@ -35,8 +35,18 @@ class WSConv1D(StandardizedConv, keras.layers.Conv1D):
         epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
             to `"floor"`.
         gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
-        **kwargs: Regularizers, constraints and `lora_rank` of
-            `keras.layers.Conv1D`, and `name`, `dtype`, `trainable`.
+        kernel_regularizer: Regularizer of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_regularizer: Regularizer of the bias. Defaults to `None`.
+        activity_regularizer: Regularizer of the output. Defaults to `None`.
+        kernel_constraint: Constraint of the kernel, before it is standardized.
+            Defaults to `None`.
+        bias_constraint: Constraint of the bias. Defaults to `None`.
+        lora_rank: Integer, rank of a trainable low-rank update of a frozen
+            kernel (LoRA), or `None` for no update. Defaults to `None`.
+        lora_alpha: Number, the update is multiplied by
+            `lora_alpha / lora_rank`. Defaults to `None`, which is `lora_rank`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, steps, channels)`
@@ -78,6 +88,13 @@ class WSConv1D(StandardizedConv, keras.layers.Conv1D):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -97,11 +114,21 @@ class WSConv1D(StandardizedConv, keras.layers.Conv1D):
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
             **kwargs,
         )
 
     def call(self, inputs: Tensor) -> Tensor:
-        # Keras's own does not go through `convolution_op`.
+        """Convolves with the standardized kernel; pads first if causal.
+
+        Keras's `call` does not use `convolution_op` in one dimension.
+        """
         padding = self.padding
         if padding == "causal":
             inputs = ops.pad(inputs, self._compute_causal_padding())
@@ -142,8 +169,18 @@ class WSConv3D(StandardizedConv, keras.layers.Conv3D):
         epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
             to `"floor"`.
         gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
-        **kwargs: Regularizers, constraints and `lora_rank` of
-            `keras.layers.Conv3D`, and `name`, `dtype`, `trainable`.
+        kernel_regularizer: Regularizer of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_regularizer: Regularizer of the bias. Defaults to `None`.
+        activity_regularizer: Regularizer of the output. Defaults to `None`.
+        kernel_constraint: Constraint of the kernel, before it is standardized.
+            Defaults to `None`.
+        bias_constraint: Constraint of the bias. Defaults to `None`.
+        lora_rank: Integer, rank of a trainable low-rank update of a frozen
+            kernel (LoRA), or `None` for no update. Defaults to `None`.
+        lora_alpha: Number, the update is multiplied by
+            `lora_alpha / lora_rank`. Defaults to `None`, which is `lora_rank`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, depth, height, width, channels)`
@@ -185,6 +222,13 @@ class WSConv3D(StandardizedConv, keras.layers.Conv3D):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -204,5 +248,12 @@ class WSConv3D(StandardizedConv, keras.layers.Conv3D):
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
             **kwargs,
         )
