@@ -15,7 +15,7 @@ import jax
 import tables
 from jax import numpy as jnp
 
-from keras_nfnets.layers import tensorflow_cpu
+from keras_nfnets.layers import split_groups
 
 # Batch, pixels, channels, groups: the 3x3s of NFNet-F0 at 192 px, then as
 # narrow as those of timm's light variants and of NF-RegNets.
@@ -43,8 +43,8 @@ def native(inputs, kernel, groups):
 
 
 def split(inputs, kernel, groups, width):
-    tensorflow_cpu.DENSE_WIDTH = width
-    parts = tensorflow_cpu.dense_parts(inputs, kernel, groups)
+    split_groups.DENSE_WIDTH = width
+    parts = split_groups.dense_parts(inputs, kernel, groups)
     return jnp.concatenate([native(x, w, 1) for x, w in parts], axis=-1)
 
 

@@ -1,4 +1,16 @@
-"""Layers of normalizer-free networks, from one convolution to a block."""
+"""Layers of normalizer-free networks, from one convolution to a block.
+
+The modules build on each other, in this order:
+
+- `device` names the backend and the device. `convolve` chooses the fast way to
+  convolve there. `tensorflow_cpu` and `split_groups` are two such ways.
+- `initializers` and `activations` hold functions without layers.
+- `convolution`, `convolution_1d_3d` and `transposed_and_depthwise` define the
+  convolutions with standardized weights.
+- `activation`, `attention` and `residual` define the other small layers.
+- `composite` makes such layers from shared settings. `stem`, `block` and `head`
+  derive from it. `models.nfnet` connects those three to a network.
+"""
 
 from keras_nfnets.layers.activation import VPActivation as VPActivation
 from keras_nfnets.layers.attention import (

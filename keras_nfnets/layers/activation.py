@@ -12,12 +12,20 @@ from keras_nfnets.layers.activations import scaled
 class VPActivation(keras.layers.Layer):
     """Variance-preserving activation: `gamma * f(x) * beta`.
 
+    For inputs from a standard normal distribution, `gamma * f(x)` has a
+    variance of 1. The constant replaces what a normalization layer would do
+    to the activation's output.
+
     Args:
         activation: String, a name in `keras_nfnets.activations.GAMMA`.
-        beta: Float, multiplies the result; the block's `1 / sigma`. Defaults
-            to `1.0`.
-        use_gamma: Boolean, whether `gamma` is applied; a network may have it
-            in its convolutions instead. Defaults to `True`.
+            Defaults to `"gelu"`.
+        beta: Float, multiplies the result. A block passes one over the
+            standard deviation that it expects of its input. Defaults to
+            `1.0`.
+        use_gamma: Boolean, whether `gamma` multiplies the result. A network
+            may multiply its kernels by gamma instead, see `gamma` of
+            `WSConv2D`. Defaults to `True`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         Arbitrary.
@@ -31,6 +39,9 @@ class VPActivation(keras.layers.Layer):
     Example:
 
     >>> layer = keras_nfnets.layers.VPActivation("gelu")
+    >>> outputs = layer(keras.random.normal((10_000,)))
+    >>> round(float(keras.ops.std(outputs)), 1)
+    1.0
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
     """
@@ -51,6 +62,7 @@ class VPActivation(keras.layers.Layer):
         self.built = type(self).build is keras.layers.Layer.build
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Applies the scaled function to each entry."""
         return self._function(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

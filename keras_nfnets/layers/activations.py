@@ -1,7 +1,9 @@
 """Defines activations that keep a variance of 1: gamma * f(x) for x ~ N(0, 1).
 
-An activation is a row of `ACTIVATIONS`, which has all that the package knows
-of it.
+Each row of `ACTIVATIONS` defines one activation: its constant, its function,
+and its name in Keras. Layers, surgery, folding and the command line all read
+this table, so a new activation is one new row. `gamma_of` computes the
+constant of a function that the papers do not list.
 
 Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3.
 """
@@ -19,32 +21,39 @@ from keras_nfnets.layers import tensorflow_cpu
 
 
 def _gelu(scale):
-    """Returns `scale * gelu(x)`, in the tanh form of the papers' code.
+    """Returns a function of x: `scale * gelu(x)`, in the papers' tanh form.
 
-    `(1 + tanh(z)) / 2` is `sigmoid(2 z)`. On TensorFlow its gradient keeps the
-    input alone, in as few operations as there are, which is faster
-    (`benchmarks/NOTES.md`). XLA arranges that by itself.
+    The papers' code has `x * (1 + tanh(z)) / 2`. The sigmoid replaces the tanh
+    here, as `(1 + tanh(z)) / 2` equals `sigmoid(2 z)`.
+
+    On TensorFlow the function has a gradient of its own, which keeps only the
+    input between the two passes and recomputes the rest. That is faster there
+    (`benchmarks/NOTES.md`). On the other backends XLA or PyTorch differentiates
+    the plain expression.
     """
     slope = 2 * math.sqrt(2 / math.pi)
     cubic = 0.044715 * slope
 
-    def gate(x):
+    def gate_of(x):
+        """Returns the clipped input, its square, and `sigmoid(2 z)`."""
         if keras.backend.standardize_dtype(x.dtype) == "float16":
-            # The gate is flat from 10 on, and float16 ends at 256 squared.
+            # float16 overflows at 256 squared. Beyond 10 the gate is 0 or 1,
+            # so clipping does not change it.
             x = ops.clip(x, -10.0, 10.0)
         square = x * x
         return x, square, ops.sigmoid(x * (slope + cubic * square))
 
     def value(x):
-        return (scale * x) * gate(x)[-1]
+        return (scale * x) * gate_of(x)[-1]
 
     @ops.custom_gradient
     def with_gradient(x):
         def gradient(upstream):
-            bounded, square, opened = gate(x)
-            steepness = scale * slope + 3 * scale * cubic * square
-            rise = tensorflow_cpu.sigmoid_gradient(opened, bounded * steepness)
-            return upstream * (scale * opened + rise)
+            # The product rule: scale * gate + scale * x * gate'.
+            clipped, square, gate = gate_of(x)
+            inner = scale * slope + 3 * scale * cubic * square
+            of_gate = tensorflow_cpu.sigmoid_gradient(gate, clipped * inner)
+            return upstream * (scale * gate + of_gate)
 
         return value(x), gradient
 
@@ -57,19 +66,18 @@ class Nonlinearity(NamedTuple):
     """One row of `ACTIVATIONS`.
 
     Args:
-        gamma: Float, `1 / std(f(x))` for x ~ N(0, 1). For the papers'
-            activations the constant of their code, which they took from
-            samples; for others what `gamma_of` returns.
+        gamma: Float, `1 / std(f(x))` for x ~ N(0, 1). The papers' activations
+            have the constants of the papers' code, which estimated them from
+            samples. Any other activation has the result of `gamma_of`.
         function: f, a function of one tensor.
-        keras_name: String, the function of `keras.activations` that computes
-            f. Folding writes it in place of ours, and surgery recognizes it.
-            Defaults to `None`: folding has a rule of its own, in
-            `export/folding/single.py`.
+        keras_name: String, the name of f in `keras.activations`. Folding
+            writes this name into the exported network, and surgery recognizes
+            the activation by it. Defaults to `None`: f has no such name, and
+            folding needs a rule for it in `export/folding/single.py`.
 
     Example:
 
-    >>> keras_nfnets.activations.ACTIVATIONS["relu"].keras_name
-    'relu'
+    >>> row = keras_nfnets.activations.Nonlinearity(1.0, lambda x: x, "linear")
     """
 
     gamma: float
@@ -79,12 +87,12 @@ class Nonlinearity(NamedTuple):
 
 ACTIVATIONS = {
     "identity": Nonlinearity(1.0, lambda x: x, "linear"),
-    # elu is the same at celu's alpha of 1. Keras's celu has twice the slope at
-    # exactly 0 on TensorFlow, where the sum of a maximum and a minimum ties.
+    # With alpha = 1 celu equals elu. Keras's celu adds a maximum and a minimum.
+    # On TensorFlow both have a slope at exactly 0, so its gradient doubles.
     "celu": Nonlinearity(1.270926833152771, ops.elu, "celu"),
     "elu": Nonlinearity(1.2716004848480225, ops.elu, "elu"),
     "gelu": Nonlinearity(1.7015043497085571, _gelu(1.0)),
-    # timm's form, with the constant of the other.
+    # The exact form, which timm uses with the constant of the tanh form.
     "gelu_erf": Nonlinearity(
         1.7015043497085571, lambda x: ops.gelu(x, approximate=False), "gelu"
     ),
@@ -103,7 +111,7 @@ ACTIVATIONS = {
     "softplus": Nonlinearity(1.9203323125839233, ops.softplus, "softplus"),
     "tanh": Nonlinearity(1.5939117670059204, ops.tanh, "tanh"),
 }
-# The constant of each activation by its name.
+# The gamma of each activation, by its name.
 GAMMA = {name: row.gamma for name, row in ACTIVATIONS.items()}
 
 
@@ -114,14 +122,16 @@ def gamma_of(function: Callable[[Tensor], Tensor]) -> float:
         function: Function of one tensor, applied to each entry.
 
     Returns:
-        A float, by the trapezoidal rule over 12 standard deviations.
+        A float, computed by the trapezoidal rule from -12 to 12.
 
     Raises:
-        ValueError: If the function is constant there, or not finite.
+        ValueError: If the function is constant from -12 to 12, or not finite.
 
     Example:
 
-    >>> gamma = keras_nfnets.activations.gamma_of(keras.ops.mish)
+    >>> gamma = keras_nfnets.activations.gamma_of(keras.activations.mish)
+    >>> round(gamma, 2)
+    1.59
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
     """
@@ -143,17 +153,26 @@ def scaled(
 ) -> Callable[[Tensor], Tensor]:
     """Returns `GAMMA[name] * beta * f(x)` as a function of x.
 
+    The function multiplies once, by the product of the two constants.
+    `VPActivation` calls it.
+
     Args:
         name: String, a key of `GAMMA`.
         beta: Float, multiplies the result. Defaults to `1.0`.
-        use_gamma: Boolean, whether `GAMMA[name]` does. Defaults to `True`.
+        use_gamma: Boolean, whether `GAMMA[name]` multiplies the result too.
+            Defaults to `True`.
+
+    Returns:
+        A function of one tensor.
 
     Raises:
         ValueError: If `name` is not in `GAMMA`.
 
     Example:
 
-    >>> act = keras_nfnets.activations.scaled("gelu", beta=0.9)
+    >>> act = keras_nfnets.activations.scaled("relu", beta=0.5)
+    >>> round(float(act(keras.ops.ones(()))), 3)
+    0.857
     """
     _check(name)
     gamma, function, _ = ACTIVATIONS[name]
@@ -164,6 +183,7 @@ def scaled(
 
 
 def _check(name):
+    """Raises a ValueError unless the table has an activation of this name."""
     if name not in GAMMA:
         raise ValueError(
             f"`activation` must be one of {sorted(GAMMA)}. "
@@ -172,7 +192,11 @@ def _check(name):
 
 
 def _registered(name):
-    """Returns an activation as a function that can be serialized."""
+    """Returns an activation as a function that Keras can serialize.
+
+    Keras saves a function by its registered name, so each activation needs a
+    function with a name of its own, `vp_gelu` and so on.
+    """
     function = scaled(name)
 
     def activation(x):
@@ -191,17 +215,18 @@ _REGISTERED = {name: _registered(name) for name in GAMMA}
 def get(name: str, use_gamma: bool = True) -> Callable[[Tensor], Tensor]:
     """Returns the variance-preserving activation of this name.
 
-    The function that comes back is serializable, and can be given as
-    `activation` to any Keras layer.
+    Any Keras layer takes the function as its `activation`, and Keras can
+    serialize it.
 
     Args:
         name: String, a key of `GAMMA`.
-        use_gamma: Boolean, whether the constant is applied; without it the
-            function is not serializable. Defaults to `True`.
+        use_gamma: Boolean, whether the constant multiplies the result. Without
+            it the function is f itself, which Keras cannot serialize in every
+            case. Defaults to `True`.
 
     Returns:
-        A function of one tensor: `GAMMA[name] * f(x)`. The gradient at a kink
-        is the backend's.
+        A function of one tensor: `GAMMA[name] * f(x)`. Where f has a kink, the
+        backend defines the gradient.
 
     Raises:
         ValueError: If `name` is not in `GAMMA`.

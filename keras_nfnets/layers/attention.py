@@ -1,4 +1,9 @@
-"""Defines the channel attention layers."""
+"""Defines the channel attention layers.
+
+Both compute a gate in (0, 1) for each sample and channel, and multiply the
+input by `scale * gate`. `NFBlock` multiplies these few numbers with its other
+scalars before it touches the feature map; `scales` is there for that.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,20 +21,22 @@ from keras_nfnets.variants.rounding import eca_kernel_size
 class SqueezeExcite(keras.layers.Layer):
     """Squeeze-and-excitation: scales each channel by `scale * gate(x)`.
 
-    The gate is a mean over pixels, a dense layer with ReLU, and a dense layer
-    with a sigmoid. The papers' code doubles it, so that a fresh gate of one
-    half leaves the signal as it is, and uses a plain ReLU (no gamma) whatever
-    the network's activation.
+    The gate takes the mean over pixels, then a dense layer with ReLU, then a
+    dense layer with a sigmoid. A fresh gate is near one half. The papers' code
+    doubles it, which leaves the signal at its size. It uses a plain ReLU
+    without gamma, whatever the network's activation.
 
     Args:
-        ratio: Float, hidden units as a share of the input channels, rounded
-            down, at least one. Defaults to `0.5`.
-        hidden: Integer, hidden units; takes the place of `ratio`. Defaults
-            to `None`.
-        filters: Integer, channels of the gate. Defaults to `None`, the input
-            channels.
-        activation: Activation between the dense layers. Defaults to `"relu"`.
+        ratio: Float, hidden units as a fraction of the input channels. The
+            product is rounded down, to at least one unit. Defaults to `0.5`.
+        hidden: Integer, number of hidden units, or `None` to compute it from
+            `ratio`. Defaults to `None`.
+        filters: Integer, channels of the gate, or `None` for as many as the
+            input has. Defaults to `None`.
+        activation: Function, or the name of one in Keras, between the dense
+            layers. Defaults to `"relu"`.
         scale: Float, multiplies the gate. Defaults to `2.0`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -43,6 +50,10 @@ class SqueezeExcite(keras.layers.Layer):
     Example:
 
     >>> layer = keras_nfnets.layers.SqueezeExcite(ratio=0.25)
+    >>> layer(keras.ops.ones((2, 8, 8, 16))).shape
+    (2, 8, 8, 16)
+    >>> layer.reduce.units
+    4
 
     Reference: [Hu et al., 2017](https://arxiv.org/abs/1709.01507)
     """
@@ -77,6 +88,7 @@ class SqueezeExcite(keras.layers.Layer):
         self.built = True
 
     def _dense(self, units, activation, name):
+        """Makes a dense layer with the initializer of the papers' code."""
         return keras.layers.Dense(
             units,
             activation,
@@ -86,15 +98,24 @@ class SqueezeExcite(keras.layers.Layer):
         )
 
     def gate(self, inputs: Tensor) -> Tensor:
-        """Returns the gate, in (0, 1), of shape `(batch, 1, 1, filters)`."""
+        """Returns the gate, in (0, 1), of shape `(batch, 1, 1, filters)`.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+        """
         mean = ops.mean(inputs, axis=(1, 2), keepdims=True)
         return self.expand(self.reduce(mean))
 
     def scales(self, inputs: Tensor) -> Tensor:
-        """Returns what `call` multiplies the inputs by, shaped as the gate."""
+        """Returns `scale * gate`, the factors that `call` applies.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+        """
         return self.gate(inputs) * self.scale
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Multiplies each channel of each sample by its factor."""
         return inputs * self.scales(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -116,14 +137,15 @@ class SqueezeExcite(keras.layers.Layer):
 class EfficientChannelAttention(keras.layers.Layer):
     """Efficient channel attention: scales each channel by `scale * gate(x)`.
 
-    The gate is a mean over pixels, a convolution over neighbouring channels
-    without bias, and a sigmoid.
+    The gate takes the mean over pixels, then a convolution along the channel
+    axis without bias, then a sigmoid.
 
     Args:
-        kernel_size: Odd integer, channels that one channel's gate looks at.
+        kernel_size: Odd integer, size of that convolution in channels.
             Defaults to `None`: about `(log2(channels) + 1) / 2`, made odd and
             at least 3.
         scale: Float, multiplies the gate. Defaults to `2.0`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -137,8 +159,13 @@ class EfficientChannelAttention(keras.layers.Layer):
     Example:
 
     >>> layer = keras_nfnets.layers.EfficientChannelAttention()
+    >>> layer(keras.ops.ones((2, 8, 8, 64))).shape
+    (2, 8, 8, 64)
+    >>> layer.conv.kernel_size
+    (3,)
 
-    Reference: [Wang et al., 2019](https://arxiv.org/abs/1910.03151)
+    Reference: [Wang et al., 2019](https://arxiv.org/abs/1910.03151),
+    Section 3.2
     """
 
     def __init__(
@@ -170,16 +197,25 @@ class EfficientChannelAttention(keras.layers.Layer):
         self.built = True
 
     def gate(self, inputs: Tensor) -> Tensor:
-        """Returns the gate, in (0, 1), of shape `(batch, 1, 1, channels)`."""
+        """Returns the gate, in (0, 1), of shape `(batch, 1, 1, channels)`.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+        """
         mean = ops.mean(inputs, axis=(1, 2))
         gate = ops.sigmoid(self.conv(ops.expand_dims(mean, -1)))
         return ops.reshape(gate, (-1, 1, 1, inputs.shape[-1]))
 
     def scales(self, inputs: Tensor) -> Tensor:
-        """Returns what `call` multiplies the inputs by, shaped as the gate."""
+        """Returns `scale * gate`, the factors that `call` applies.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+        """
         return self.gate(inputs) * self.scale
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Multiplies each channel of each sample by its factor."""
         return inputs * self.scales(inputs)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

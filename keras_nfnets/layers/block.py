@@ -1,4 +1,9 @@
-"""Defines the residual block."""
+"""Defines the residual block.
+
+`build` makes the sublayers, since their widths depend on the input's channels.
+`call` computes the branch and the shortcut from one activated input, and adds
+the two.
+"""
 
 from typing import Any
 
@@ -23,52 +28,64 @@ SHORTCUTS = ("pool", "stride")
 class NFBlock(Composite):
     """Pre-activation bottleneck block of an NFNet: `shortcut + alpha * branch`.
 
-    The branch is 1x1, 3x3 (once or twice), 1x1, all weight-standardized and
-    the 3x3 grouped, then channel attention, stochastic depth and the skip
-    gain. A block that changes size or channels has a shortcut of average
-    pooling and a 1x1 convolution; any other adds its input as it is.
+    The branch is a 1x1 convolution, one or two grouped 3x3 convolutions, and
+    another 1x1 convolution, all with standardized weights. Channel attention,
+    the skip gain and stochastic depth follow.
+
+    A block that changes the image's size or the channels is a transition
+    block. Its shortcut takes the activated input through average pooling and a
+    1x1 convolution. The shortcut of any other block is the input itself.
 
     Args:
         filters: Integer, output channels.
-        strides: Integer, 1 or 2. Defaults to `1`.
-        expansion: Float, bottleneck width as a share of `filters`. Defaults
-            to `0.5`.
+        strides: Integer, 1 or 2, in pixels. Defaults to `1`.
+        expansion: Float, bottleneck width as a fraction of `filters`.
+            Defaults to `0.5`.
         group_width: Integer, channels per group of the spatial convolutions,
             or `None` for one group. The bottleneck is rounded down to whole
             groups. Defaults to `128`.
-        kernel_size: Integer, in pixels. Defaults to `3`.
+        kernel_size: Integer, side of the spatial kernels in pixels. Defaults
+            to `3`.
         alpha: Float, scale of the branch. Defaults to `0.2`.
-        beta: Float, scale of the block's input after the activation, one over
-            its expected standard deviation. Defaults to `1.0`.
+        beta: Float, multiplies the first activation's output. It is one over
+            the expected standard deviation of the block's input. Defaults to
+            `1.0`.
         attention: String, `"se"` for `SqueezeExcite`, `"eca"` for
             `EfficientChannelAttention`, or `None`. Defaults to `"se"`.
         attention_inside: Boolean, whether attention stands before the last
-            1x1, or on the branch's output. Defaults to `False`.
-        se_ratio: Float, hidden units of `SqueezeExcite` as a share of its
+            1x1 convolution, rather than after it. Defaults to `False`.
+        se_ratio: Float, hidden units of `SqueezeExcite` as a fraction of its
             input channels. Defaults to `0.5`.
-        two_convs: Boolean, two 3x3 convolutions or one. Defaults to `True`.
-        big_width: Boolean, whether the bottleneck is a share of `filters` or
-            of the input channels. Defaults to `True`.
+        two_convs: Boolean, whether the branch has two spatial convolutions,
+            rather than one. Defaults to `True`.
+        big_width: Boolean, whether `expansion` is a fraction of `filters`,
+            rather than of the input channels. Defaults to `True`.
         divisor: Integer, the bottleneck's width and the hidden units are
-            rounded to its multiples, as timm does. Defaults to `1`, down to
-            whole channels, as the papers do.
-        shortcut: String, how a shortcut shrinks: `"pool"` as above, or
-            `"stride"` for a strided 1x1 convolution. Defaults to `"pool"`.
+            rounded to multiples of it, as in timm. Defaults to `1`, which
+            rounds down to whole channels, as in the papers.
+        shortcut: String, how the shortcut of a transition block reduces the
+            size: `"pool"` by average pooling, or `"stride"` by the stride of
+            its 1x1 convolution. Defaults to `"pool"`.
         use_skip_gain: Boolean, whether the branch ends in a `SkipGain`.
-            Without it the gain of the last 1x1 starts at zero instead.
-            Defaults to `True`.
-        stochastic_depth: Float in [0, 1), rate of dropping a sample's branch.
-            Defaults to `0.0`.
-        remat: Boolean, whether training computes the block again for its
-            gradient, by `keras.remat`, rather than keep what is inside it.
+            Without it the gain of the last 1x1 convolution starts at zero
+            instead. Defaults to `True`.
+        stochastic_depth: Float in [0, 1), probability of dropping a sample's
+            branch. Defaults to `0.0`.
+        remat: Boolean, whether the backward pass recomputes the block's
+            activations by `keras.remat`, rather than keep them. It saves
+            memory and takes time. Defaults to `False`.
+        activation: String, a name in `keras_nfnets.activations.GAMMA`.
+            Defaults to `"gelu"`.
+        padding: String, `"same"`, or `"symmetric"` as PyTorch pads, see
+            `WSConv2D`. Defaults to `"same"`.
+        epsilon: Float, keeps standardization from a division by zero, see
+            `WSConv2D`. Defaults to `1e-4`.
+        epsilon_rule: String, `"floor"` or `"add"`, how `epsilon` enters, see
+            `WSConv2D`. Defaults to `"floor"`.
+        gamma_in_kernel: Boolean, whether the activation's gamma multiplies
+            the standardized kernels instead of the activations, as in timm.
             Defaults to `False`.
-        **kwargs: Settings that stem, block and head share, and those of
-            `keras.layers.Layer`. `activation`: string, a name in
-            `keras_nfnets.activations.GAMMA`, by default `"gelu"`. `padding`
-            (`"same"` by default), `epsilon` and `epsilon_rule`: see
-            `WSConv2D`. `gamma_in_kernel`: boolean, whether the activation's
-            constant multiplies the kernels in place of the activations, by
-            default `False`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -77,7 +94,8 @@ class NFBlock(Composite):
         `(batch, ceil(height / strides), ceil(width / strides), filters)`
 
     Raises:
-        ValueError: If no group has room, or a name is unknown.
+        ValueError: If the bottleneck is narrower than one group, or
+            `attention`, `shortcut` or `activation` is unknown.
 
     Example:
 
@@ -108,9 +126,21 @@ class NFBlock(Composite):
         use_skip_gain: bool = True,
         stochastic_depth: float = 0.0,
         remat: bool = False,
+        activation: str = "gelu",
+        padding: str = "same",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma_in_kernel: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            activation=activation,
+            padding=padding,
+            epsilon=epsilon,
+            epsilon_rule=epsilon_rule,
+            gamma_in_kernel=gamma_in_kernel,
+            **kwargs,
+        )
         _check_one_of("attention", attention, ATTENTIONS)
         _check_one_of("shortcut", shortcut, SHORTCUTS)
         self.filters = filters
@@ -132,6 +162,7 @@ class NFBlock(Composite):
         self.remat = remat
 
     def build(self, input_shape: Shape) -> None:
+        """Makes and builds the sublayers for the input's channels."""
         channels = input_shape[-1]
         width, groups = bottleneck_width(
             self.filters if self.big_width else channels,
@@ -142,11 +173,11 @@ class NFBlock(Composite):
         self.projects = self.strides > 1 or channels != self.filters
         self._make_convs(width, groups)
         self._make_shortcut()
-        self._make_ending(width if self.attention_inside else self.filters)
+        self._make_branch_end(width if self.attention_inside else self.filters)
         self._build_sublayers(input_shape, width)
         self.built = True
 
-    # The order of these is the order of the variables in saved files.
+    # Files hold the variables in the order in which `build` makes sublayers.
     def _make_convs(self, width, groups):
         """Makes the activations and convolutions of the branch."""
         self.act_in = self._act("act_in", self.beta)
@@ -163,7 +194,7 @@ class NFBlock(Composite):
         self.conv2 = self._conv(self.filters, 1, "conv2", gain=gain)
 
     def _make_attention(self, channels):
-        """Makes the attention layer, if there is one."""
+        """Makes the attention layer, if the block has one."""
         if self.attention == "eca":
             self.eca = EfficientChannelAttention(
                 dtype=self.dtype_policy, name="eca"
@@ -177,7 +208,7 @@ class NFBlock(Composite):
             )
 
     def _make_shortcut(self):
-        """Makes the pooling and the 1x1 convolution of the shortcut."""
+        """Makes the pooling and the 1x1 convolution of a transition block."""
         strides = self.strides
         if self.shortcut == "pool" and strides > 1:
             self.pool = keras.layers.AveragePooling2D(
@@ -194,7 +225,8 @@ class NFBlock(Composite):
                 self.filters, 1, "conv_shortcut", strides
             )
 
-    def _make_ending(self, attended_channels):
+    def _make_branch_end(self, attended_channels):
+        """Makes attention, stochastic depth and the skip gain."""
         self._make_attention(attended_channels)
         self.drop = StochasticDepth(
             self.stochastic_depth, dtype=self.dtype_policy, name="drop"
@@ -203,7 +235,7 @@ class NFBlock(Composite):
             self.skip_gain = SkipGain(dtype=self.dtype_policy, name="skip_gain")
 
     def _build_sublayers(self, input_shape, width):
-        """Builds the sublayers, each for the channels that reach it."""
+        """Builds each sublayer for the shape of its input."""
         inner = (*input_shape[:-1], width)
         outer = (*input_shape[:-1], self.filters)
         self.conv0.build(input_shape)
@@ -220,14 +252,37 @@ class NFBlock(Composite):
             self.skip_gain.build(outer)
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        # What is drawn at random stays outside: it must not be drawn again.
+        """Returns the shortcut plus the scaled branch.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+            training: Boolean, whether stochastic depth drops branches.
+                Defaults to `False`.
+
+        Returns:
+            A tensor
+            `(batch, ceil(height / strides), ceil(width / strides), filters)`.
+        """
+        # Stochastic depth stays outside of the recomputed part, which would
+        # draw other samples the second time.
         parts = self.branch_and_shortcut
         parts = remat(parts, self) if self.remat else parts
         branch, shortcut = parts(inputs)
         return self.drop(branch, training=training) + shortcut
 
     def branch_and_shortcut(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the branch, scaled at once, and what it is added to."""
+        """Returns the two summands of the block, before stochastic depth.
+
+        The attention's gate, alpha and the skip gain are multiplied with each
+        other first. The feature map is then multiplied once.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+
+        Returns:
+            Two tensors of the output's shape: the scaled branch, and the
+            shortcut.
+        """
         activated = self.act_in(inputs)
         x, scale = self._branch(activated)
         scale = scale * self.alpha
@@ -236,12 +291,22 @@ class NFBlock(Composite):
         return x * scale, self._shortcut(inputs, activated)
 
     def residual(self, activated: Tensor) -> Tensor:
-        """Returns the branch up to its attention."""
+        """Returns the branch through its attention, without alpha and gain.
+
+        `SignalPropagation` measures its variance, as the paper's plots do.
+
+        Args:
+            activated: Tensor, the block's input after its first activation.
+        """
         x, scale = self._branch(activated)
         return x * scale
 
     def _branch(self, activated):
-        """Returns the branch up to its last 1x1, and attention's scale."""
+        """Returns the last convolution's output and the attention's factors.
+
+        The factors are `(batch, 1, 1, filters)`, or 1 where no attention
+        follows the last convolution.
+        """
         x = self.conv1(self.act(self.conv0(activated)))
         if self.two_convs:
             x = self.conv1b(self.act(x))
@@ -252,12 +317,12 @@ class NFBlock(Composite):
             return x, self._attention_layer().scales(x)
         return x, ops.ones((), x.dtype)
 
-    # Not an attribute of its own, which would be saved under that name.
+    # A second attribute for the layer would change its name in saved files.
     def _attention_layer(self):
         return self.eca if self.attention == "eca" else self.squeeze_excite
 
     def _shortcut(self, inputs: Tensor, activated: Tensor) -> Tensor:
-        """Returns what the branch is added to."""
+        """Returns the input, or its projection in a transition block."""
         if not self.projects:
             return inputs
         if self.shortcut == "pool" and self.strides > 1:
@@ -294,6 +359,7 @@ class NFBlock(Composite):
 
 
 def _check_one_of(name, value, choices):
+    """Raises a ValueError unless the argument's value is a known name."""
     if value not in choices:
         raise ValueError(
             f"`{name}` must be one of {choices}. Received: {name}={value!r}"

@@ -1,4 +1,9 @@
-"""Defines the base class of stem, block and head."""
+"""Defines the base class of stem, block and head.
+
+A network has one activation, one padding and one standardization for all of
+its parts. `Composite` holds these settings, and its `_conv` and `_act` make
+sublayers that follow them.
+"""
 
 from typing import Any
 
@@ -10,7 +15,10 @@ from keras_nfnets.layers.convolution import WSConv2D
 
 
 class Composite(keras.layers.Layer):
-    """Makes sublayers that share this layer's dtype policy and settings.
+    """A layer whose sublayers share its dtype policy and its settings.
+
+    A subclass makes its sublayers with `_conv` and `_act`, and builds them in
+    its `build`.
 
     Args:
         activation: String, a name in `keras_nfnets.activations.GAMMA`.
@@ -18,8 +26,14 @@ class Composite(keras.layers.Layer):
         padding: String, see `WSConv2D`. Defaults to `"same"`.
         epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
         epsilon_rule: String, see `WSConv2D`. Defaults to `"floor"`.
-        gamma_in_kernel: Boolean, whether the activation's constant multiplies
-            the kernels in place of the activations. Defaults to `False`.
+        gamma_in_kernel: Boolean, whether the activation's gamma multiplies
+            the standardized kernels instead of the activations, as in timm.
+            Defaults to `False`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `activation` is not in the table, when the subclass
+            makes its sublayers.
     """
 
     def __init__(
@@ -39,7 +53,17 @@ class Composite(keras.layers.Layer):
         self.gamma_in_kernel = gamma_in_kernel
 
     def _conv(self, filters, kernel_size, name, strides=1, groups=1, gain=1.0):
-        """Makes a convolution with this layer's settings."""
+        """Makes a `WSConv2D` with this layer's settings.
+
+        Args:
+            filters: Integer, output channels.
+            kernel_size: Integer, in pixels.
+            name: String, the sublayer's part of each variable's path. Weight
+                files depend on it.
+            strides: Integer, in pixels. Defaults to `1`.
+            groups: Integer. Defaults to `1`.
+            gain: Float, every gain's initial value. Defaults to `1.0`.
+        """
         return WSConv2D(
             filters,
             kernel_size,
@@ -55,6 +79,7 @@ class Composite(keras.layers.Layer):
         )
 
     def _act(self, name, beta=1.0):
+        """Makes a `VPActivation`, without gamma if the kernels have it."""
         return VPActivation(
             self.activation,
             beta,

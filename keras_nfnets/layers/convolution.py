@@ -1,10 +1,11 @@
 """Defines the 2D convolution with scaled weight standardization.
 
-This file is Section 4 of [Brock et al., 2021](https://arxiv.org/abs/2101.08692)
-from top to bottom: `standardize` is the formula, `Standardized` gives it to a
-convolution of Keras, together with the gain, and `WSConv2D` convolves with the
-result. What makes a TensorFlow CPU fast stands elsewhere, in `tensorflow_cpu`
-and `convolve`.
+This file follows Section 4 of
+[Brock et al., 2021](https://arxiv.org/abs/2101.08692) from top to bottom.
+`standardize` is the formula. `Standardized` adds the formula and the gain to a
+convolution of Keras, and `StandardizedConv` adds LoRA and saving. `WSConv2D`
+convolves with the result. The code that is fast on a TensorFlow CPU stands in
+`tensorflow_cpu` and `convolve`.
 """
 
 import functools
@@ -34,10 +35,13 @@ def standardize(
 ) -> Tensor:
     """Returns `gain * (w - mean(w)) / sqrt(fan_in * var(w))` of each unit.
 
+    A unit is one output channel. Its weights then have a mean of zero and a
+    sum of squares of `gain ** 2`, so the output keeps the input's variance.
+
     Args:
         kernel: Float32 tensor.
         gain: Float32 tensor that broadcasts against the kernel, one number
-            per unit, or a float for all.
+            per unit, or a float for all units.
         axes: Tuple of integers, the axes of the kernel that feed one unit.
         epsilon: Float, keeps the root from zero.
         epsilon_rule: String, `"floor"` for `max(fan_in * var(w), epsilon)`
@@ -52,6 +56,8 @@ def standardize(
     >>> w = keras_nfnets.layers.convolution.standardize(
     ...     kernel, 1.0, (0, 1, 2), 1e-4, "floor"
     ... )
+    >>> round(float(keras.ops.sum(w[..., 0] ** 2)), 3)
+    1.0
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
     """
@@ -66,17 +72,17 @@ def standardize(
         return tensorflow_cpu.standardize(
             kernel, gain, epsilon, epsilon_rule, formula
         )
-    # On matrices, as AGC, so that a TPU has gradients in the weights' own
-    # layout. XLA may otherwise copy grouped kernels and what the optimizer
-    # keeps of them.
+    # As a matrix, the kernel's gradient has the kernel's own layout on a TPU,
+    # and so have AGC's matrices. XLA may otherwise copy the kernels of grouped
+    # convolutions, and their momentum, into another layout.
     matrix = ops.reshape(kernel, (math.prod(shape[:-1]), shape[-1]))
     return ops.reshape(formula(matrix, gain, (0,)), shape)
 
 
 def _formula(kernel, gain, axes, epsilon, epsilon_rule):
-    """Standardizes with plain operations, which every backend differentiates.
+    """Standardizes by plain operations, which every backend differentiates.
 
-    The sum of the squares is `fan_in * var(w)`.
+    The sum of squares of the centered weights equals `fan_in * var(w)`.
     """
     centered = kernel - ops.mean(kernel, axis=axes, keepdims=True)
     squares = ops.sum(ops.square(centered), axis=axes, keepdims=True)
@@ -89,16 +95,28 @@ def _formula(kernel, gain, axes, epsilon, epsilon_rule):
 
 
 class Standardized:
-    """Mixin that gives a Keras convolution a gain and a standardized kernel.
+    """A mixin that adds a gain and a standardized kernel to a convolution.
 
-    It stands before the convolution among the bases of a class. The class says
-    which axes of its kernel feed one output unit, and convolves with what
-    `standardize` returns. Its arguments are described in `WSConv2D`.
+    A class lists it before the convolution of Keras among its bases. The class
+    sets `kernel_unit_axes`, and convolves with the result of `_cast_kernel`.
+
+    Args:
+        *args: Positional arguments of the convolution.
+        use_gain: Boolean, see `WSConv2D`. Defaults to `True`.
+        gain_initializer: Initializer, see `WSConv2D`. Defaults to `"ones"`.
+        epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
+        epsilon_rule: String, see `WSConv2D`. Defaults to `"floor"`.
+        gamma: Float, see `WSConv2D`. Defaults to `1.0`.
+        **kwargs: Keyword arguments of the convolution.
+
+    Raises:
+        ValueError: If `epsilon` is not positive, `epsilon_rule` is unknown, or
+            `data_format` is `"channels_first"`.
     """
 
-    # AGC reads it too: the weights along these axes are one unit.
+    # The axes of the kernel that feed one unit. AGC clips by them too.
     kernel_unit_axes: tuple[int, ...]
-    # What the convolution calls the initializer of its kernel.
+    # The name of the argument by which the convolution takes it.
     kernel_initializer_argument = "kernel_initializer"
 
     def __init__(
@@ -132,6 +150,7 @@ class Standardized:
         self.gamma = gamma
 
     def build(self, input_shape: Shape) -> None:
+        """Adds the gain `(filters,)` after the kernel and the bias."""
         super().build(input_shape)
         self.gain: keras.Variable = None
         if self.use_gain:
@@ -142,24 +161,33 @@ class Standardized:
             )
 
     def _units(self, channels):
+        """Returns the number of output channels for these input channels."""
         return self.filters
 
     def add_weight(
         self, *args: Any, name: str | None = None, **kwargs: Any
     ) -> keras.Variable:
-        # Standardization reads kernel and gain in float32 under any policy.
+        """Adds a weight that Keras does not cast, if it is kernel or gain.
+
+        Standardization reads both in float32 under any dtype policy.
+        """
         kwargs.setdefault("autocast", name not in ("kernel", "gain"))
         return super().add_weight(*args, name=name, **kwargs)
 
     def standardize(self, kernel: Tensor) -> Tensor:
-        """Returns the kernel that the convolution uses, in float32."""
-        # With LoRA, Keras gives it in the compute dtype.
+        """Returns the kernel that the convolution uses, in float32.
+
+        Args:
+            kernel: Variable or tensor, `self.kernel`. With LoRA it is the sum
+                of the kernel and the low-rank update.
+        """
+        # With LoRA, Keras passes the kernel in the compute dtype.
         kernel = ops.cast(kernel, self.variable_dtype)
         axes, scale = self.kernel_unit_axes, self.gamma
         if self.use_gain:
             scale = ops.convert_to_tensor(self.gain)
             if axes != tuple(range(len(kernel.shape) - 1)):
-                # A shape that broadcasts against the kernel.
+                # The units are not the last axis: the gain has to broadcast.
                 sides = enumerate(kernel.shape)
                 scale = ops.reshape(
                     scale, [1 if i in axes else n for i, n in sides]
@@ -169,11 +197,14 @@ class Standardized:
         return standardize(kernel, scale, axes, self.epsilon, self.epsilon_rule)
 
     def _cast_kernel(self, kernel):
+        """Returns the standardized kernel in the compute dtype."""
         return ops.cast(self.standardize(kernel), self.compute_dtype)
 
     def _with_bias(self, outputs):
+        """Adds the bias and applies the activation, as Keras's `call` does."""
         if self.use_bias:
-            # As a vector: Keras's own reshape of it stands in the graph.
+            # A vector broadcasts. Keras reshapes the bias first, which would
+            # be one more operation of the graph.
             outputs = ops.add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)
 
@@ -190,30 +221,47 @@ class Standardized:
 
 
 class StandardizedConv(Standardized):
-    """The same for what is not transposed and not depthwise, with LoRA."""
+    """Adds LoRA and saving to the mixin, for subclasses of Keras's `BaseConv`.
+
+    `BaseConv` is the base of Keras's convolutions that are neither transposed
+    nor depthwise. It alone has LoRA, and methods for saving that write the
+    kernel and the bias only.
+    """
 
     lora_rank: int | None
 
     def build(self, input_shape: Shape) -> None:
-        # Keras locks a layer when it adds LoRA: not before the gain is there.
+        """Builds the layer, and adds LoRA after the gain.
+
+        Keras adds LoRA inside of its own `build`, and a layer with LoRA takes
+        no further weight.
+        """
         rank, self.lora_rank = self.lora_rank, None
         super().build(input_shape)
         if rank:
             self.enable_lora(rank, lora_alpha=self.lora_alpha)
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Convolves, adds the bias, and applies the activation."""
         return self._with_bias(self.convolution_op(inputs, self.kernel))
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """Convolves with the standardized kernel.
+
+        Args:
+            inputs: Tensor, the layer's input.
+            kernel: Tensor, not yet standardized.
+        """
         return super().convolution_op(inputs, self._cast_kernel(kernel))
 
-    # Keras writes and reads the kernel and the bias of these only.
     def save_own_variables(self, store: Any) -> None:
+        """Writes the gain beside the kernel and the bias."""
         super().save_own_variables(store)
         if self.built and self.use_gain:
             store["gain"] = self.gain
 
     def load_own_variables(self, store: Any) -> None:
+        """Reads the gain beside the kernel and the bias."""
         super().load_own_variables(store)
         if self.built and self.use_gain:
             self.gain.assign(store["gain"])
@@ -223,9 +271,10 @@ class StandardizedConv(Standardized):
 class WSConv2D(StandardizedConv, keras.layers.Conv2D):
     """2D convolution with scaled weight standardization.
 
-    Per output channel, the kernel w becomes
-    `gain * (w - mean(w)) / sqrt(max(fan_in * var(w), epsilon))`, in float32
-    whatever the compute dtype.
+    For each output channel, the kernel w becomes
+    `gain * (w - mean(w)) / sqrt(max(fan_in * var(w), epsilon))`. The fan-in is
+    the number of weights of one output channel. The formula is computed in
+    float32 under any dtype policy.
 
     Args:
         filters: Integer, output channels.
@@ -247,14 +296,20 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
             Defaults to `True`.
         gain_initializer: Initializer of the gain. Defaults to `"ones"`.
         epsilon: Float, floor under `fan_in * var(w)`. Defaults to `1e-4`.
-        epsilon_rule: String, `"floor"` as above, or `"add"`, where the root
-            is that of `fan_in * (var(w) + epsilon)`, as timm has it. Defaults
-            to `"floor"`.
-        gamma: Float, constant that multiplies the standardized kernel: an
-            activation's, where the activation itself is not scaled. Defaults
-            to `1.0`.
-        **kwargs: Regularizers, constraints and `lora_rank` of
-            `keras.layers.Conv2D`, and `name`, `dtype`, `trainable`.
+        epsilon_rule: String, `"floor"` for the formula above, or `"add"` for
+            the root of `fan_in * (var(w) + epsilon)`, as in timm. Defaults to
+            `"floor"`.
+        gamma: Float, multiplies the standardized kernel. It is the constant of
+            an activation that is not scaled itself. Defaults to `1.0`.
+        kernel_regularizer: Regularizer of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_regularizer: Regularizer of the bias. Defaults to `None`.
+        activity_regularizer: Regularizer of the output. Defaults to `None`.
+        kernel_constraint: Constraint of the kernel, before it is standardized.
+            Defaults to `None`.
+        bias_constraint: Constraint of the bias. Defaults to `None`.
+        **kwargs: `lora_rank` and `lora_alpha`, as for Keras's convolution, and
+            `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -297,6 +352,11 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -317,17 +377,27 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
             **kwargs,
         )
         if padding == "symmetric":
-            if any(size % 2 == 0 for size in self.kernel_size):
-                raise ValueError(
-                    "`kernel_size` must be odd with `padding='symmetric'`. "
-                    f"Received: kernel_size={kernel_size}"
-                )
-            self.padding = padding
+            self._pad_symmetrically()
+
+    def _pad_symmetrically(self):
+        """Sets the padding that Keras does not know."""
+        if any(size % 2 == 0 for size in self.kernel_size):
+            raise ValueError(
+                "`kernel_size` must be odd with `padding='symmetric'`. "
+                f"Received: kernel_size={self.kernel_size}"
+            )
+        self.padding = "symmetric"
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """Convolves with the standardized kernel, the fastest way known."""
         return conv(
             inputs,
             self._cast_kernel(kernel),
@@ -340,7 +410,7 @@ class WSConv2D(StandardizedConv, keras.layers.Conv2D):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.padding != "symmetric":
             return super().compute_output_shape(input_shape)
-        # With an odd kernel as many pixels come out as with "same".
+        # With an odd kernel the output has the size of "same" padding.
         sides = [
             size and -(-size // stride)
             for size, stride in zip(

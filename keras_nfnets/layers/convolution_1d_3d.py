@@ -35,8 +35,15 @@ class WSConv1D(StandardizedConv, keras.layers.Conv1D):
         epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
             to `"floor"`.
         gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
-        **kwargs: Regularizers, constraints and `lora_rank` of
-            `keras.layers.Conv1D`, and `name`, `dtype`, `trainable`.
+        kernel_regularizer: Regularizer of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_regularizer: Regularizer of the bias. Defaults to `None`.
+        activity_regularizer: Regularizer of the output. Defaults to `None`.
+        kernel_constraint: Constraint of the kernel, before it is standardized.
+            Defaults to `None`.
+        bias_constraint: Constraint of the bias. Defaults to `None`.
+        **kwargs: `lora_rank` and `lora_alpha`, as for Keras's convolution, and
+            `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, steps, channels)`
@@ -78,6 +85,11 @@ class WSConv1D(StandardizedConv, keras.layers.Conv1D):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -97,11 +109,19 @@ class WSConv1D(StandardizedConv, keras.layers.Conv1D):
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
             **kwargs,
         )
 
     def call(self, inputs: Tensor) -> Tensor:
-        # Keras's own does not go through `convolution_op`.
+        """Convolves with the standardized kernel; pads first if causal.
+
+        Keras's `call` does not use `convolution_op` in one dimension.
+        """
         padding = self.padding
         if padding == "causal":
             inputs = ops.pad(inputs, self._compute_causal_padding())
@@ -142,8 +162,15 @@ class WSConv3D(StandardizedConv, keras.layers.Conv3D):
         epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
             to `"floor"`.
         gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
-        **kwargs: Regularizers, constraints and `lora_rank` of
-            `keras.layers.Conv3D`, and `name`, `dtype`, `trainable`.
+        kernel_regularizer: Regularizer of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_regularizer: Regularizer of the bias. Defaults to `None`.
+        activity_regularizer: Regularizer of the output. Defaults to `None`.
+        kernel_constraint: Constraint of the kernel, before it is standardized.
+            Defaults to `None`.
+        bias_constraint: Constraint of the bias. Defaults to `None`.
+        **kwargs: `lora_rank` and `lora_alpha`, as for Keras's convolution, and
+            `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, depth, height, width, channels)`
@@ -185,6 +212,11 @@ class WSConv3D(StandardizedConv, keras.layers.Conv3D):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -204,5 +236,10 @@ class WSConv3D(StandardizedConv, keras.layers.Conv3D):
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
             **kwargs,
         )

@@ -1,8 +1,15 @@
-"""Chooses how a 2D convolution is run on the device at hand.
+"""Chooses how a 2D convolution runs on the device at hand.
 
-Keras does not: on the TensorFlow backend `keras.ops.conv` sends every grouped
-convolution through an XLA-compiled function, and XLA's gradient of it is slow
-on a CPU.
+`conv` computes the same as `keras.ops.conv`. Two choices differ from Keras:
+
+- Groups: on TensorFlow `keras.ops.conv` sends every grouped convolution through
+  an XLA-compiled function, whose gradient is slow on a CPU.
+  `grouped_conv_strategy` names the fast way.
+- Gradients: TensorFlow's CPU kernels without oneDNN are faster forward than
+  backward. `needs_own_gradient` tells whether both gradients should run as
+  forward convolutions.
+
+`tensorflow_cpu` and `split_groups` hold the implementations.
 """
 
 import functools
@@ -11,7 +18,7 @@ import keras
 from keras import ops
 
 from keras_nfnets.annotations import Tensor
-from keras_nfnets.layers import tensorflow_cpu
+from keras_nfnets.layers import split_groups, tensorflow_cpu
 from keras_nfnets.layers.device import device, has_onednn
 
 
@@ -23,12 +30,29 @@ def conv(
     dilation_rate: tuple[int, int],
     groups: int,
 ) -> Tensor:
-    """`keras.ops.conv` for `channels_last`, run the fast way.
+    """Convolves as `keras.ops.conv` does, in the fastest known way.
 
-    `padding` may be `"symmetric"` too: half the kernel on every side.
+    Args:
+        inputs: Tensor `(batch, height, width, channels)`.
+        kernel: Tensor `(height, width, channels // groups, filters)`.
+        strides: Tuple of 2 integers, in pixels.
+        padding: String, `"valid"`, `"same"`, or `"symmetric"`, which pads half
+            the kernel's size on every side and needs an odd size.
+        dilation_rate: Tuple of 2 integers.
+        groups: Integer, divides the channels and the filters.
+
+    Returns:
+        A tensor `(batch, new_height, new_width, filters)`.
+
+    Example:
+
+    >>> images = keras.ops.ones((1, 8, 8, 4))
+    >>> kernel = keras.ops.ones((3, 3, 4, 2))
+    >>> conv(images, kernel, (2, 2), "symmetric", (1, 1), groups=1).shape
+    (1, 4, 4, 2)
     """
     if padding == "symmetric" and set(strides) == {1}:
-        padding = "same"  # the same pixels, and nothing to copy
+        padding = "same"  # pads the same pixels, and need not copy the input
     if padding == "symmetric":
         inputs = tensorflow_cpu.pad_half(inputs, kernel, dilation_rate)
         padding = "valid"
@@ -51,17 +75,24 @@ def conv(
             inputs, kernel, strides, padding, dilation_rate
         )
     if strategy == "split":
-        return tensorflow_cpu.split_conv(inputs, kernel, groups, dense)
+        return split_groups.split_conv(inputs, kernel, groups, dense)
     return native(inputs, kernel)
 
 
 def grouped_conv_strategy(dtype: str) -> str:
-    """Returns how groups run: `"native"`, `"onednn"` or `"split"`.
+    """Returns the name of the fastest way to run a grouped convolution.
 
-    Accelerators have grouped kernels. XLA is slow at them on a CPU, so they
-    are split there into dense convolutions, but where TensorFlow has oneDNN.
-    Its kernels know groups, in float32 on every CPU. PyTorch's are oneDNN's
-    too. `benchmarks/NOTES.md` has the times of each.
+    - `"native"`, by `keras.ops.conv`: on accelerators, which have kernels for
+      groups, and on PyTorch, whose CPU kernels are oneDNN's.
+    - `"onednn"`, by TensorFlow's own operation: where TensorFlow has oneDNN,
+      in float32. Other dtypes have kernels for groups on some CPUs only.
+    - `"split"`, as dense convolutions: on any other CPU, where XLA's grouped
+      convolution is slow.
+
+    `benchmarks/NOTES.md` has the measurements.
+
+    Args:
+        dtype: String, the compute dtype.
     """
     if dtype == "float32" and has_onednn():
         return "onednn"
@@ -75,11 +106,18 @@ def needs_own_gradient(
     padding: str,
     dilation_rate: tuple[int, int],
 ) -> bool:
-    """Whether both gradients are to run as convolutions or matrix products.
+    """Returns whether the gradients are to run as forward convolutions.
 
-    True for stride 1, "same" padding and odd sizes on TensorFlow's CPU without
-    oneDNN, where the forward kernel is faster than the gradient kernels
-    (`benchmarks/NOTES.md`).
+    It is true on TensorFlow's CPU without oneDNN, whose forward kernel is
+    faster than its gradient kernels (`benchmarks/NOTES.md`). There it is true
+    for stride 1, "same" padding and odd sizes, for which
+    `tensorflow_cpu.conv_with_own_gradient` is written.
+
+    Args:
+        kernel_size: Tuple of 2 integers, in pixels.
+        strides: Tuple of 2 integers, in pixels.
+        padding: String.
+        dilation_rate: Tuple of 2 integers.
     """
     return (
         device() == ("tensorflow", "cpu")

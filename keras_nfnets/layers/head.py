@@ -1,4 +1,8 @@
-"""Defines the head: from the last stage to features or classes."""
+"""Defines the head: from the last stage to features or classes.
+
+`Head` ends at one of three places: at the feature map (`pooling=None`), at
+pooled features (`classes=None`), or at the classifier.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,35 +17,45 @@ from keras_nfnets.layers.composite import Composite
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class Head(Composite):
-    """The last 1x1 convolution, pooling, dropout and the classifier.
+    """The last 1x1 convolution, activation, pooling, dropout and classifier.
 
     Args:
-        filters: Integer, channels of the convolution, or `None` for no
+        filters: Integer, output channels of the convolution, or `None` for no
             convolution. Defaults to `3072`.
-        classes: Integer, units of the classifier. `None` ends the head after
-            pooling. Defaults to `1000`.
-        pooling: String, `"avg"` or `"max"`, or `None` for no pooling (only
-            without classes). Defaults to `"avg"`.
-        dropout: Float in [0, 1), rate before the classifier. Defaults to
-            `0.0`.
-        classifier_activation: Activation of the classifier, computed in
-            float32; `None` returns logits. Defaults to `"softmax"`.
-        classifier_std: Float, standard deviation of the classifier's fresh
+        classes: Integer, units of the classifier, or `None` to end the head
+            after pooling. Defaults to `1000`.
+        pooling: String, `"avg"` or `"max"` over all pixels, or `None` for no
+            pooling, which needs `classes=None`. Defaults to `"avg"`.
+        dropout: Float in [0, 1), dropout rate before the classifier. Defaults
+            to `0.0`.
+        classifier_activation: Function, or the name of one in Keras, applied
+            to the logits in float32 under any dtype policy. `None` returns
+            the logits. Defaults to `"softmax"`.
+        classifier_std: Float, standard deviation of the classifier's initial
             kernel. Defaults to `0.01`.
-        **kwargs: `activation`, `padding`, `epsilon`, `epsilon_rule` and
-            `gamma_in_kernel` as for `NFBlock`, and those of
-            `keras.layers.Layer`.
+        activation: String, a name in `keras_nfnets.activations.GAMMA`: the
+            activation after the convolution. Defaults to `"gelu"`.
+        padding: String, as for `NFBlock`. The head's 1x1 convolution gives
+            the same result with each. Defaults to `"same"`.
+        epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
+        epsilon_rule: String, `"floor"` or `"add"`, see `WSConv2D`. Defaults
+            to `"floor"`.
+        gamma_in_kernel: Boolean, whether the activation's gamma multiplies
+            the standardized kernel instead of the activation. Defaults to
+            `False`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
 
     Output shape:
-        `(batch, classes)`; without classes `(batch, filters)`, or
-        `(batch, height, width, filters)` without pooling too.
+        - With classes: `(batch, classes)`, in float32.
+        - Without classes: `(batch, filters)`.
+        - Without classes and pooling: `(batch, height, width, filters)`.
 
     Raises:
-        ValueError: If `pooling` is not one of the three, or is `None` with
-            classes, or `classes` is not positive.
+        ValueError: If `pooling` is unknown, or `None` while `classes` is
+            given, or `classes` is not positive, or `activation` is unknown.
 
     Example:
 
@@ -63,9 +77,21 @@ class Head(Composite):
         | Callable[[Tensor], Tensor]
         | None = "softmax",
         classifier_std: float = 0.01,
+        activation: str = "gelu",
+        padding: str = "same",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma_in_kernel: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            activation=activation,
+            padding=padding,
+            epsilon=epsilon,
+            epsilon_rule=epsilon_rule,
+            gamma_in_kernel=gamma_in_kernel,
+            **kwargs,
+        )
         if pooling not in ("avg", "max", None):
             raise ValueError(
                 "`pooling` must be 'avg', 'max' or None. "
@@ -111,6 +137,12 @@ class Head(Composite):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """Returns the feature map, pooled features, or classes of images.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+            training: Boolean, whether dropout is on. Defaults to `False`.
+        """
         x = self.act(self.conv(inputs) if self.conv else inputs)
         if self.pooling is None:
             return x
@@ -132,7 +164,10 @@ class Head(Composite):
     def compute_output_spec(
         self, inputs: Tensor, training: bool = False
     ) -> keras.KerasTensor:
-        # The classifier's outputs are float32 whatever the compute dtype.
+        """Returns a symbolic output: float32 with a classifier.
+
+        Keras would infer the compute dtype, which `call` casts away.
+        """
         dtype = self.compute_dtype if self.classes is None else "float32"
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype)
 

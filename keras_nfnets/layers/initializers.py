@@ -1,4 +1,4 @@
-"""Defines the initializers of kernels."""
+"""Defines the initializer of kernels, which draws on the host."""
 
 import math
 import os
@@ -11,27 +11,28 @@ import numpy as np
 
 from keras_nfnets.annotations import Tensor
 
-# Values that a thread draws at once, from a seed of their own: those of a
-# kernel do not depend on the number of threads. A part fits a core's cache.
+# How many values a thread draws at once. Each chunk has its own seed, so a
+# kernel does not depend on the number of threads. A chunk fits a core's cache.
 CHUNK = 2**16
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class FanInNormal(keras.initializers.Initializer):
-    """Normal values of variance 1 / fan-in, drawn on the host.
+    """Draws normal values of variance `1 / fan_in` on the host.
 
     The distribution is that of `keras.initializers.VarianceScaling(1.0,
-    "fan_in", "untruncated_normal")`. The values come from NumPy: they are the
-    same on every backend, and take a network of tens of millions of weights
-    less time than two passes over all of them, or JAX's compiling for each
-    shape.
+    "fan_in", "untruncated_normal")`, where the fan-in is the product of all
+    axes but the last. NumPy draws the values. They are therefore the same on
+    every backend, and JAX need not compile a program for each shape of a
+    kernel (`benchmarks/NOTES.md`).
 
     Args:
-        seed: Integer, or `None` for one of Keras's own, which
-            `keras.utils.set_random_seed` decides. Defaults to `None`.
+        seed: Integer, at least 0, or `None` for a random seed, which
+            `keras.utils.set_random_seed` makes reproducible. Defaults to
+            `None`.
 
     Raises:
-        ValueError: If `seed` is something else.
+        ValueError: If `seed` is neither.
 
     Example:
 
@@ -49,23 +50,34 @@ class FanInNormal(keras.initializers.Initializer):
                 f"Received: seed={seed!r}"
             )
         self.seed = seed
-        # Like Keras's: one that is not given is drawn once, so that calls of
-        # one initializer agree.
-        self._drawn = keras.initializers.RandomNormal(seed=seed).seed
+        # As in Keras, an initializer without a seed draws one when it is made,
+        # so that all of its calls return the same values.
+        self._drawn_seed = keras.initializers.RandomNormal(seed=seed).seed
 
     def __call__(
         self, shape: Sequence[int], dtype: str | None = None
     ) -> Tensor:
+        """Returns the initial value of a kernel.
+
+        Args:
+            shape: Tuple of integers, the output units last.
+            dtype: String. Defaults to `None`, Keras's `floatx`.
+
+        Returns:
+            A tensor of this shape and dtype, the same at each call.
+        """
         values = np.empty(math.prod(shape), "float32")
         std = np.float32(1 / math.sqrt(max(1, math.prod(shape[:-1]))))
 
         def draw(start):
-            part = values[start : start + CHUNK]
-            seed = np.random.PCG64DXSM([self._drawn, start])
-            np.random.Generator(seed).standard_normal(out=part, dtype="float32")
-            part *= std
+            chunk = values[start : start + CHUNK]
+            bits = np.random.PCG64DXSM([self._drawn_seed, start])
+            np.random.Generator(bits).standard_normal(
+                out=chunk, dtype="float32"
+            )
+            chunk *= std
 
-        # NumPy lets other threads run meanwhile.
+        # NumPy releases Python's lock while it draws.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(draw, range(0, values.size, CHUNK)))
         return keras.ops.convert_to_tensor(
@@ -73,6 +85,7 @@ class FanInNormal(keras.initializers.Initializer):
         )
 
     def clone(self) -> "FanInNormal":
+        """Returns another initializer with the seed that the user gave."""
         return FanInNormal(self.seed)
 
     def get_config(self) -> dict[str, Any]:

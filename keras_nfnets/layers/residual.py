@@ -1,4 +1,8 @@
-"""Defines what scales a residual branch: stochastic depth, skip gain."""
+"""Defines the layers that scale a residual branch.
+
+`StochasticDepth` multiplies each sample's branch by 0 or 1. `SkipGain`
+multiplies the branch by one learnable number.
+"""
 
 from typing import Any
 
@@ -11,16 +15,19 @@ from keras_nfnets.checks import check_rate
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class StochasticDepth(keras.layers.Layer):
-    """Drops whole samples of a residual branch, in training only.
+    """Drops the residual branch of random samples, in training only.
 
-    Each sample is kept with probability `1 - rate`. Kept samples are not
-    rescaled, as in the papers' code, unless `scale_by_keep` is set.
+    Each sample is kept with probability `1 - rate`, and becomes zero
+    otherwise. The papers' code does not rescale the kept samples.
 
     Args:
         rate: Float in [0, 1), probability of dropping a sample.
         scale_by_keep: Boolean, whether kept samples are divided by
-            `1 - rate`. Defaults to `False`.
-        seed: Integer or `keras.random.SeedGenerator`. Defaults to `None`.
+            `1 - rate`, so that the expected output equals the input. Defaults
+            to `False`.
+        seed: Integer, `keras.random.SeedGenerator`, or `None` for a random
+            seed. Defaults to `None`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, ...)`
@@ -35,8 +42,10 @@ class StochasticDepth(keras.layers.Layer):
 
     >>> layer = keras_nfnets.layers.StochasticDepth(0.25)
     >>> outputs = layer(keras.ops.ones((8, 4, 4, 3)), training=True)
+    >>> outputs.shape
+    (8, 4, 4, 3)
 
-    Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382)
+    Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382), Section 3
     """
 
     def __init__(
@@ -57,10 +66,17 @@ class StochasticDepth(keras.layers.Layer):
         self.built = type(self).build is keras.layers.Layer.build
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """Multiplies each sample by its random 0 or 1.
+
+        Args:
+            inputs: Tensor `(batch, ...)`, a residual branch.
+            training: Boolean. Without it the inputs are returned as they are.
+                Defaults to `False`.
+        """
         if not training or self.rate == 0:
             return inputs
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
-        # float32, since a coarser draw would bias small rates.
+        # A float16 draw is so coarse that small rates would be biased.
         draw = keras.random.uniform(
             shape, dtype="float32", seed=self.seed_generator
         )
@@ -82,12 +98,14 @@ class StochasticDepth(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class SkipGain(keras.layers.Layer):
-    """SkipInit: multiplies a residual branch by one learnable scalar.
+    """Multiplies a residual branch by one learnable scalar (SkipInit).
 
-    It starts at zero, so that a fresh block is the identity.
+    The scalar starts at zero. A block without a projection is then the
+    identity at the start of training.
 
     Args:
         initializer: Initializer of the scalar. Defaults to `"zeros"`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         Arbitrary.
@@ -98,6 +116,8 @@ class SkipGain(keras.layers.Layer):
     Example:
 
     >>> layer = keras_nfnets.layers.SkipGain()
+    >>> float(keras.ops.sum(layer(keras.ops.ones((2, 4, 4, 3)))))
+    0.0
 
     Reference: [De and Smith, 2020](https://arxiv.org/abs/2002.10444)
     """
@@ -113,6 +133,7 @@ class SkipGain(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Returns `gain * inputs`."""
         return inputs * self.gain
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

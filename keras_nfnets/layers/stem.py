@@ -1,4 +1,9 @@
-"""Defines the stem: from an image to the first stage."""
+"""Defines the stem: from an image to the first stage.
+
+`Stem` makes one convolution for each number in `filters`. The same class
+serves an NFNet with its four 3x3 convolutions, and an NF-ResNet with one 7x7
+convolution and a pooling.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,31 +19,45 @@ from keras_nfnets.layers.remat import remat
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class Stem(Composite):
-    """The first convolutions: by default four that quarter an image's sides.
+    """The first convolutions of a network, with activations between them.
+
+    By default there are four, which together reduce each side of an image to a
+    quarter. No activation follows the last one, as a block starts with its
+    own.
 
     Args:
         filters: Tuple of integers, output channels of each convolution.
             Defaults to `(16, 32, 64, 128)`.
-        strides: Tuple of as many integers. Defaults to `(2, 1, 1, 2)`.
+        strides: Tuple of as many integers, in pixels. Defaults to
+            `(2, 1, 1, 2)`.
         kernel_size: Integer, side of every kernel in pixels. Defaults to `3`.
         pool: Boolean, whether a 3x3 max pooling of stride 2 follows. Defaults
             to `False`.
-        remat: Boolean, whether training computes the stem again for its
-            gradient, as in `NFBlock`. Defaults to `False`.
-        **kwargs: `activation` (which stands between the convolutions, not
-            after the last), `padding`, `epsilon`, `epsilon_rule` and
-            `gamma_in_kernel` as for `NFBlock`, and those of
-            `keras.layers.Layer`.
+        remat: Boolean, whether the backward pass recomputes the stem's
+            activations by `keras.remat`, rather than keep them. Defaults to
+            `False`.
+        activation: String, a name in `keras_nfnets.activations.GAMMA`.
+            Defaults to `"gelu"`.
+        padding: String, `"same"`, or `"symmetric"` as PyTorch pads, of the
+            convolutions and the pooling. Defaults to `"same"`.
+        epsilon: Float, see `WSConv2D`. Defaults to `1e-4`.
+        epsilon_rule: String, `"floor"` or `"add"`, see `WSConv2D`. Defaults
+            to `"floor"`.
+        gamma_in_kernel: Boolean, whether the activation's gamma multiplies
+            the standardized kernels instead of the activations. Defaults to
+            `False`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
 
     Output shape:
         `(batch, ceil(height / s), ceil(width / s), filters[-1])`, where s is
-        the product of all strides
+        the product of all strides, the pooling's included
 
     Raises:
-        ValueError: If `filters` and `strides` differ in length.
+        ValueError: If `filters` and `strides` differ in length, or
+            `activation` is unknown.
 
     Example:
 
@@ -57,9 +76,21 @@ class Stem(Composite):
         kernel_size: int = 3,
         pool: bool = False,
         remat: bool = False,
+        activation: str = "gelu",
+        padding: str = "same",
+        epsilon: float = 1e-4,
+        epsilon_rule: str = "floor",
+        gamma_in_kernel: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(
+            activation=activation,
+            padding=padding,
+            epsilon=epsilon,
+            epsilon_rule=epsilon_rule,
+            gamma_in_kernel=gamma_in_kernel,
+            **kwargs,
+        )
         if len(filters) != len(strides):
             raise ValueError(
                 "`filters` and `strides` must have the same length. "
@@ -85,17 +116,31 @@ class Stem(Composite):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Returns the input of the first stage.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`, images.
+        """
         convolve = remat(self.convolve, self) if self.remat else self.convolve
         return convolve(inputs)
 
     def convolve(self, inputs: Tensor) -> Tensor:
-        """Returns what `call` returns, however that is differentiated."""
+        """Computes the stem; `call` may rematerialize it.
+
+        Args:
+            inputs: Tensor `(batch, height, width, channels)`.
+        """
         x = self.convs[0](inputs)
         for conv in self.convs[1:]:
             x = conv(self.act(x))
         return self._max_pool(x) if self.pool else x
 
     def _max_pool(self, x):
+        """Pools 3x3 pixels with stride 2, padded as the convolutions are.
+
+        Keras has no symmetric pooling, so minus infinity fills the border
+        first: it never is the largest value of a window.
+        """
         padding = self.padding
         if padding == "symmetric":
             sides = ((0, 0), (1, 1), (1, 1), (0, 0))

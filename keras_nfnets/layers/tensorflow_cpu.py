@@ -1,35 +1,43 @@
 """Runs standardization and convolutions the fast way on TensorFlow's CPU.
 
-All of this computes what plain operations compute, with other kernels. The
-choices are measured in `benchmarks/NOTES.md`.
+Each function computes the same as plain operations, but by faster kernels.
+`benchmarks/NOTES.md` has the measurements. A reader who does not care about
+the speed of a CPU can skip this module.
+
+- `standardize` borrows the kernels of batch normalization.
+- `onednn_conv` runs grouped convolutions by oneDNN.
+- `conv_with_own_gradient` runs both gradients of a convolution as forward
+  convolutions.
 """
 
 import functools
 import math
 
-import numpy as np
 from keras import ops
 
 from keras_nfnets.annotations import Tensor
 
-# Channels of a dense convolution that narrow groups share.
-DENSE_WIDTH = 32
-# Variances: one that counts as infinite, and one as nothing but is no zero.
+# A variance so large that its own gradient vanishes, and an epsilon so small
+# that it changes no sum, but keeps a division by zero away.
 HUGE, TINY = 1e20, 1e-30
 
 
 def standardize(kernel, gain, epsilon, epsilon_rule, formula):
-    """Standardizes with batch normalization's kernels, a unit per channel.
+    """Standardizes a kernel with the CPU kernels of batch normalization.
 
-    They pass over the kernel fewer times than other operations together do.
+    Batch normalization standardizes each channel over samples and pixels.
+    Weight standardization standardizes each unit over its weights. With the
+    weights of a unit as samples, and the units as channels, both are the same.
+    The fused kernels pass over the weights fewer times than single operations.
 
     Args:
-        kernel: Float32 tensor whose last axis has the units.
-        gain: Float32 tensor `(units,)`, or a float.
-        epsilon: Float.
-        epsilon_rule: String, as in `standardization.standardize`.
-        formula: Function of kernel, gain and axes that computes the same; for
-            second derivatives, which these kernels do not have.
+        kernel: Float32 tensor, the units on its last axis.
+        gain: Float32 tensor `(units,)`, or a float for all units.
+        epsilon: Float, as in `convolution.standardize`.
+        epsilon_rule: String, as in `convolution.standardize`.
+        formula: Function of kernel, gain and axes that computes the same by
+            plain operations. It serves second derivatives, which the fused
+            kernels lack.
 
     Returns:
         A tensor shaped as the kernel.
@@ -39,31 +47,39 @@ def standardize(kernel, gain, epsilon, epsilon_rule, formula):
     kernel, gain = map(tf.convert_to_tensor, (kernel, gain))
     if not gain.shape.rank:
         gain = tf.fill(kernel.shape[-1:], gain)
-    rule = _Rule(math.prod(kernel.shape[:-1]), epsilon, epsilon_rule)
+    batch_norm = _BatchNorm(math.prod(kernel.shape[:-1]), epsilon, epsilon_rule)
 
     @tf.custom_gradient
     def forward(kernel, gain):
-        result, saved = rule.apply(kernel, gain)
+        result, saved = batch_norm.apply(kernel, gain)
 
         @tf.custom_gradient
         def backward(upstream, kernel, gain):
-            def again(*upstreams):
+            def second(*upstreams):
                 return _second_derivative(
                     formula, (upstream, kernel, gain), upstreams
                 )
 
-            return rule.gradient(upstream, saved), again
+            return batch_norm.gradient(upstream, saved), second
 
         return result, lambda upstream: backward(upstream, kernel, gain)
 
     return forward(kernel, gain)
 
 
-class _Rule:
-    """Standardization of units with `fan_in` weights as batch normalization.
+class _BatchNorm:
+    """Expresses the standardization of units by batch normalization.
 
-    Batch normalization divides by `sqrt(var + epsilon)`. The floor needs no
-    epsilon there: a unit under it is multiplied by what it is short of.
+    Batch normalization divides by `sqrt(var + epsilon)`, standardization by
+    `sqrt(fan_in)` times that, which the scale takes up. The rule "add" needs
+    nothing else. The rule "floor" divides by `sqrt(max(fan_in * var, floor))`
+    instead. So batch normalization gets no epsilon, and a unit below the floor
+    is multiplied by `sqrt(fan_in * var / floor)` afterwards.
+
+    Args:
+        fan_in: Integer, weights of one unit.
+        epsilon: Float, as in `convolution.standardize`.
+        epsilon_rule: String, `"floor"` or `"add"`.
     """
 
     def __init__(self, fan_in, epsilon, epsilon_rule):
@@ -72,62 +88,78 @@ class _Rule:
         self.epsilon = TINY if self.floored else epsilon
 
     def apply(self, kernel, gain):
-        """Returns the standardized kernel, and what its gradient needs."""
+        """Returns the standardized kernel, and a tuple for its gradient."""
         import tensorflow as tf
 
-        # A row for each weight of a unit, with one pixel.
+        # As a batch of one-pixel images: a sample for each weight of a unit.
         rows = tf.reshape(kernel, (self.fan_in, 1, 1, gain.shape[0]))
         scale = gain * (1 / math.sqrt(self.fan_in))
-        none = tf.zeros((0,))
-        found = tf.raw_ops.FusedBatchNormV3(
+        empty = tf.zeros((0,))
+        norm = tf.raw_ops.FusedBatchNormV3(
             x=rows,
             scale=scale,
             offset=tf.constant(0.0, scale.dtype, scale.shape),
-            mean=none,
-            variance=none,
+            mean=empty,
+            variance=empty,
             epsilon=self.epsilon,
             is_training=True,
         )
-        result, ratio = found.y, None
+        result, ratio = norm.y, None
         if self.floored:
-            # Of `fan_in * var` to the floor. `batch_variance` is a sample's,
-            # by `fan_in - 1`; `reserve_space_2` is not, but other runtimes
-            # leave it at zero.
-            ratio = found.batch_variance * ((self.fan_in - 1) / self.floor)
+            # `ratio` is `fan_in * var / floor`. `batch_variance` divides by
+            # `fan_in - 1`. `reserve_space_2` divides by `fan_in`, but runtimes
+            # other than TensorFlow leave it at zero.
+            ratio = norm.batch_variance * ((self.fan_in - 1) / self.floor)
             result = result * tf.sqrt(tf.minimum(ratio, 1.0))
-        saved = rows, scale, found, ratio, none
+        saved = rows, scale, norm, ratio, empty
         return tf.reshape(result, kernel.shape), saved
 
     def gradient(self, upstream, saved):
-        """Returns the gradients of the kernel and of the gain."""
+        """Returns the gradients of the kernel and of the gain.
+
+        Below the floor the formula divides by a constant, so no gradient may
+        pass through the variance. Batch normalization's gradient kernel always
+        passes it. It loses that part if the variance it is given is HUGE, and
+        then divides by the root of HUGE. A factor on the scale corrects the
+        division.
+
+        Args:
+            upstream: Tensor, the gradient of the standardized kernel.
+            saved: Tuple, from `apply`.
+        """
         import tensorflow as tf
 
-        rows, scale, found, ratio, none = saved
-        change, variance = 1 / math.sqrt(self.fan_in), found.reserve_space_2
+        rows, scale, norm, ratio, empty = saved
+        gain_factor = 1 / math.sqrt(self.fan_in)
+        variance = norm.reserve_space_2
         if self.floored:
-            # Under the floor the root is a constant, as of a variance that is
-            # too large to move; the scale makes it the right one.
-            under = ratio < 1.0
-            variance = tf.where(under, HUGE, variance)
-            right = math.sqrt(HUGE * self.fan_in / self.floor)
-            right = tf.where(under, right, 1.0)
-            scale, change = scale * right, change * right
+            below = ratio < 1.0
+            variance = tf.where(below, HUGE, variance)
+            correction = math.sqrt(HUGE * self.fan_in / self.floor)
+            correction = tf.where(below, correction, 1.0)
+            scale, gain_factor = scale * correction, gain_factor * correction
         back = tf.raw_ops.FusedBatchNormGradV3(
             y_backprop=tf.reshape(upstream, rows.shape),
             x=rows,
             scale=scale,
-            reserve_space_1=found.reserve_space_1,
+            reserve_space_1=norm.reserve_space_1,
             reserve_space_2=variance,
-            reserve_space_3=none,
+            reserve_space_3=empty,
             epsilon=self.epsilon,
             is_training=True,
         )
         d_kernel = tf.reshape(back.x_backprop, upstream.shape)
-        return d_kernel, back.scale_backprop * change
+        return d_kernel, back.scale_backprop * gain_factor
 
 
 def _second_derivative(formula, arguments, upstreams):
-    """Returns the gradients of a gradient, from the formula itself."""
+    """Returns the gradients of a gradient, by differentiating the formula.
+
+    Args:
+        formula: As in `standardize`.
+        arguments: Tuple of the upstream gradient, the kernel and the gain.
+        upstreams: Tuple, the gradients of the kernel's and the gain's gradient.
+    """
     import tensorflow as tf
 
     with tf.GradientTape() as outer:
@@ -142,76 +174,51 @@ def _second_derivative(formula, arguments, upstreams):
 
 
 def sigmoid_gradient(outputs, upstream):
-    """Returns `upstream * outputs * (1 - outputs)`, in one operation."""
+    """Returns `upstream * outputs * (1 - outputs)` in one operation.
+
+    Args:
+        outputs: Tensor, the sigmoid's outputs.
+        upstream: Tensor of the same shape, the gradient of `outputs`.
+    """
     import tensorflow as tf
 
     return tf.raw_ops.SigmoidGrad(y=outputs, dy=upstream)
 
 
 def onednn_conv(inputs, kernel, strides, padding, dilation_rate):
-    """Convolves groups with oneDNN: Keras would call XLA for them."""
+    """Convolves groups by oneDNN, where Keras would call XLA.
+
+    TensorFlow's operation takes the number of groups from the shapes.
+
+    Args:
+        inputs: Float32 tensor `(batch, height, width, channels)`.
+        kernel: Float32 tensor `(height, width, channels // groups, filters)`.
+        strides: Tuple of 2 integers, in pixels.
+        padding: String, `"valid"` or `"same"`.
+        dilation_rate: Tuple of 2 integers.
+    """
     import tensorflow as tf
 
     outputs = tf.nn.conv2d(
         inputs, kernel, strides, padding.upper(), dilations=dilation_rate
     )
-    # Changes nothing, but stands between the convolution and its bias. Where a
-    # SavedModel is served without oneDNN, TensorFlow would join the two to an
-    # operation that knows no groups.
+    # This operation changes nothing, but separates the convolution from its
+    # bias. A server without oneDNN would fuse the two, and TensorFlow's fused
+    # operation does not support groups.
     return tf.ensure_shape(outputs, outputs.shape)
-
-
-def split_conv(inputs, kernel, groups, dense):
-    """Convolves groups as dense convolutions, each of one group or more.
-
-    JAX's CPU runs them so too.
-
-    Args:
-        inputs: Tensor `(batch, height, width, channels)`.
-        kernel: Tensor `(height, width, channels // groups, filters)`.
-        groups: Integer, above 1.
-        dense: Function of inputs and kernel, a convolution without groups.
-    """
-    parts = dense_parts(inputs, kernel, groups)
-    return ops.concatenate([dense(x, w) for x, w in parts], axis=-1)
-
-
-def dense_parts(inputs, kernel, groups):
-    """Returns inputs and kernel of as many dense convolutions."""
-    width, filters = kernel.shape[-2:]
-    together = max(1, DENSE_WIDTH // width)
-    counts = [min(together, groups - i) for i in range(0, groups, together)]
-    ends = np.cumsum(counts[:-1]).tolist()
-    if not ends:
-        return [(inputs, _block_diagonal(kernel, groups))]
-    kernels = ops.split(
-        kernel, [end * (filters // groups) for end in ends], axis=-1
-    )
-    return list(
-        zip(
-            ops.split(inputs, [end * width for end in ends], axis=-1),
-            map(_block_diagonal, kernels, counts),
-            strict=True,
-        )
-    )
-
-
-def _block_diagonal(kernel, groups):
-    """Returns a kernel of this many groups as a dense one with zeros."""
-    if groups == 1:
-        return kernel
-    *size, width, filters = kernel.shape
-    own = np.repeat(np.eye(groups), filters // groups, axis=1)
-    mask = ops.convert_to_tensor(own[:, None], kernel.dtype)
-    wide = ops.expand_dims(kernel, 2) * mask
-    return ops.reshape(wide, (*size, groups * width, filters))
 
 
 @ops.custom_gradient
 def conv_with_own_gradient(inputs, kernel):
     """Convolves with stride 1, "same" padding and an odd kernel size.
 
-    Both gradients are convolutions or matrix products.
+    Both gradients run as forward convolutions, or as matrix products for a 1x1
+    kernel. TensorFlow's forward kernel is faster than its gradient kernels
+    where it lacks oneDNN.
+
+    Args:
+        inputs: Tensor `(batch, height, width, channels)`.
+        kernel: Tensor `(height, width, channels, filters)`.
     """
     import tensorflow as tf
 
@@ -224,8 +231,9 @@ def conv_with_own_gradient(inputs, kernel):
             upstream = ops.reshape(upstream, (-1, kernel.shape[3]))
             product = ops.matmul(ops.transpose(pixels), upstream)
             return ops.reshape(product, kernel.shape)
-        # Samples and channels change places: the sum over samples and pixels
-        # becomes the sum over channels and kernel of a convolution.
+        # The kernel's gradient is a sum over samples and pixels. A convolution
+        # sums over channels and its kernel. With samples and channels swapped,
+        # and the upstream gradient as the kernel, the sums are the same.
         summed = convolve(
             ops.transpose(pad_half(inputs, kernel), (3, 1, 2, 0)),
             ops.transpose(upstream, (1, 2, 0, 3)),
@@ -234,6 +242,8 @@ def conv_with_own_gradient(inputs, kernel):
         return ops.transpose(summed, (1, 2, 0, 3))
 
     def gradient(upstream):
+        # The inputs' gradient is a convolution with the kernel turned by 180
+        # degrees, its channels and filters swapped.
         turned = ops.transpose(kernel, (0, 1, 3, 2))
         if not height == width == 1:
             turned = tf.reverse(turned, (0, 1))
@@ -246,7 +256,14 @@ def conv_with_own_gradient(inputs, kernel):
 def pad_half(
     inputs: Tensor, kernel: Tensor, dilation_rate: tuple[int, ...] = (1, 1)
 ) -> Tensor:
-    """Returns the inputs with half the kernel's size on every side."""
+    """Pads images with zeros by half the kernel's size on every side.
+
+    Args:
+        inputs: Tensor `(batch, height, width, channels)`.
+        kernel: Tensor `(height, width, ...)` of odd height and width.
+        dilation_rate: Tuple of 2 integers, which widen the kernel. Defaults
+            to `(1, 1)`.
+    """
     sides = [
         (rate * (size // 2),) * 2
         for size, rate in zip(kernel.shape[:2], dilation_rate, strict=True)

@@ -40,8 +40,14 @@ class WSConv2DTranspose(Standardized, keras.layers.Conv2DTranspose):
         epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
             to `"floor"`.
         gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
-        **kwargs: Regularizers and constraints of
-            `keras.layers.Conv2DTranspose`, and `name`, `dtype`, `trainable`.
+        kernel_regularizer: Regularizer of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_regularizer: Regularizer of the bias. Defaults to `None`.
+        activity_regularizer: Regularizer of the output. Defaults to `None`.
+        kernel_constraint: Constraint of the kernel, before it is standardized.
+            Defaults to `None`.
+        bias_constraint: Constraint of the bias. Defaults to `None`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -83,6 +89,11 @@ class WSConv2DTranspose(Standardized, keras.layers.Conv2DTranspose):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -102,10 +113,16 @@ class WSConv2DTranspose(Standardized, keras.layers.Conv2DTranspose):
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
             **kwargs,
         )
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Convolves with the standardized kernel, transposed."""
         outputs = ops.conv_transpose(
             inputs,
             self._cast_kernel(self.kernel),
@@ -143,8 +160,14 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
         epsilon_rule: String, `"floor"` or `"add"`, as in `WSConv2D`. Defaults
             to `"floor"`.
         gamma: Float, multiplies the standardized kernel. Defaults to `1.0`.
-        **kwargs: Regularizers and constraints of
-            `keras.layers.DepthwiseConv2D`, and `name`, `dtype`, `trainable`.
+        depthwise_regularizer: Regularizer of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_regularizer: Regularizer of the bias. Defaults to `None`.
+        activity_regularizer: Regularizer of the output. Defaults to `None`.
+        depthwise_constraint: Constraint of the kernel, before it is
+            standardized. Defaults to `None`.
+        bias_constraint: Constraint of the bias. Defaults to `None`.
+        **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
         `(batch, height, width, channels)`
@@ -186,6 +209,11 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma: float = 1.0,
+        depthwise_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        depthwise_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -204,6 +232,11 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
             epsilon=epsilon,
             epsilon_rule=epsilon_rule,
             gamma=gamma,
+            depthwise_regularizer=depthwise_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            depthwise_constraint=depthwise_constraint,
+            bias_constraint=bias_constraint,
             **kwargs,
         )
 
@@ -211,6 +244,7 @@ class WSDepthwiseConv2D(Standardized, keras.layers.DepthwiseConv2D):
         return channels * self.depth_multiplier
 
     def call(self, inputs: Tensor) -> Tensor:
+        """Convolves each channel by itself with its standardized kernels."""
         outputs = ops.depthwise_conv(
             inputs,
             self._cast_kernel(self.kernel),

@@ -1,5 +1,9 @@
 """Defines the settings of adaptive gradient clipping, and clips by hand.
 
+Users pass an `AGC` to `AGCModel.compile` or to `optimizers.with_agc`. In a
+training loop of their own they call `AGC.clip`. `adaptive_clip` clips lists of
+gradients without a model.
+
 Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3.
 """
 
@@ -21,44 +25,45 @@ from keras_nfnets.training.unitwise import unitwise_norm as unitwise_norm
 class AGC:
     """Settings of adaptive gradient clipping.
 
-    For `AGCModel.compile(agc=...)`, for `optimizers.with_agc`, and for a loop
-    that clips with `clip`.
+    `AGCModel.compile(agc=...)` and `optimizers.with_agc` take an instance. A
+    training loop of one's own calls the method `clip`.
 
-    A unit whose gradient has a norm of NaN keeps that gradient, and so does
-    one whose weights have. Where the norm is infinite, finite entries become
-    0 and infinite ones NaN. So a loss that is not finite shows in the weights,
-    unless loss scaling skips the step.
+    A gradient that is not finite stays so, and shows in the weights unless
+    loss scaling skips the step. A unit whose gradient norm or weight norm is
+    NaN keeps its gradient. If its gradient norm is infinite, its finite entries
+    become 0 and its infinite entries NaN.
 
     Args:
-        clipping: Float, largest allowed ratio of a unit's gradient norm to
-            its weight norm; the paper's lambda. Smaller for larger batches.
-            Defaults to `0.01`.
+        clipping: Float, the largest allowed ratio of a unit's gradient norm
+            to its weight norm, the paper's lambda. The paper uses smaller
+            values for larger batches. Defaults to `0.01`.
         epsilon: Float, floor under the weight norm, so that weights at zero
             can move. Defaults to `1e-3`.
-        exclude: Which variables are left as they are. `"classifier"` means
-            the kernels of the dense layers that make the model's outputs; a
-            sequence of regular expressions is searched in each variable's
-            path; a function gets a variable and returns a boolean. Defaults
-            to `"classifier"`, which stands for no variable where no model is
-            known.
-        metric: Boolean, whether training reports `agc_clipped`, the share of
-            units that were clipped. A unit counts once the norm of its
-            weights is above `epsilon`: what starts at zero (a bias, a skip
-            gain) is clipped there by the floor, which says nothing of the
-            gradients. The share is 0 where no unit counts. Defaults to
-            `True`.
-        detailed: Boolean, whether it also reports that share for each part of
-            an `NFNet` (`agc_clipped_stem`, `agc_clipped_stage1` and so on to
-            `agc_clipped_head`; `agc_clipped_other` of what is no part of
-            one), and `gradient_norm` and `weight_norm`: the norm of all that
-            may be clipped, before it is. Defaults to `False`.
-        unit: What is clipped as one: `"neuron"`, all weights that feed one
-            output neuron, as the paper does, or `"tensor"`, a whole variable,
-            as DreamerV3 does. Defaults to `"neuron"`.
+        exclude: Names the variables that are not clipped. `"classifier"`
+            means the kernels of the dense layers that compute the model's
+            outputs. A sequence of regular expressions is searched for in each
+            variable's path. A function takes a variable and returns a
+            boolean. Defaults to `"classifier"`, which excludes nothing where
+            no model is known.
+        metric: Boolean, whether training reports `agc_clipped`, the fraction
+            of units that were clipped. Only units with a weight norm above
+            `epsilon` count: the floor clips weights that start at zero, such
+            as biases, whatever their gradients are. The fraction is 0 if no
+            unit counts. Defaults to `True`.
+        detailed: Boolean, whether training also reports that fraction for
+            each part of an `NFNet` (`agc_clipped_stem`, `agc_clipped_stage1`,
+            ..., `agc_clipped_head`, and `agc_clipped_other` for all other
+            variables), and the norms `gradient_norm` and `weight_norm` of all
+            variables that may be clipped, before clipping. Defaults to
+            `False`.
+        unit: String, which weights are clipped together: `"neuron"` for all
+            weights that feed one output neuron, as in the paper, or
+            `"tensor"` for a whole variable, as in DreamerV3. Defaults to
+            `"neuron"`.
 
     Raises:
         ValueError: If `clipping` or `epsilon` is not positive, or `unit` is
-            something else.
+            unknown.
 
     Example:
 
@@ -95,21 +100,22 @@ class AGC:
     ) -> list[Tensor | None]:
         """Returns clipped gradients, for a training loop of one's own.
 
-        Clip what the optimizer is to see: the gradients of the whole batch,
-        unscaled, accumulated, and summed over replicas. An optimizer with
-        `gradient_accumulation_steps` accumulates after this; add up the
-        gradients of several batches before it. What an optimizer clips or
-        decays itself comes after. `optimizers.with_agc` has all of this in
-        place.
+        Clip the gradients of the whole batch: after the loss scale is removed,
+        after gradients are accumulated, and after the sum over replicas. An
+        optimizer with `gradient_accumulation_steps` accumulates too late, in
+        its update, so add up gradients before the call. The optimizer's own
+        clipping and weight decay follow. `optimizers.with_agc` does all of
+        this in the right order by itself.
 
         Args:
             gradients: List of tensors, or `None` where there is no gradient.
             variables: List of `keras.Variable`, one per gradient; with
-                `model` also the values of its trainable variables, in their
-                order.
-            model: Built `keras.Model` that holds the variables. Defaults to
-                `None`: units then follow from the variables' ranks, and
-                `exclude="classifier"` excludes nothing.
+                `model` the values of its trainable variables will do, in the
+                model's order, as JAX passes them.
+            model: Built `keras.Model` that holds the variables. Its layers
+                say which weights feed one neuron. Defaults to `None`: the
+                variables' ranks say it, and `exclude="classifier"` excludes
+                nothing.
 
         Returns:
             A list of gradients in the same order, with the same dtypes.
@@ -139,16 +145,20 @@ class AGC:
         variables: Sequence[Tensor],
         units: Sequence[tuple[int, ...] | None],
     ) -> tuple[list[Tensor | None], Any]:
-        """As `clip`, of known units, and returns what it found.
+        """Clips as `clip` does, for units that are known already.
+
+        An optimizer with AGC finds the units once, when it is built, and calls
+        this method at each step.
 
         Args:
-            gradients: List of tensors or `None`.
-            variables: List of variables or tensors.
-            units: List of the axes that make one unit, `None` for what is
-                left as it is.
+            gradients: List of tensors, or `None` where there is no gradient.
+            variables: List of variables or tensors, one per gradient.
+            units: List of tuples of integers, the axes of each variable that
+                make one unit, or `None` for a variable that is not clipped.
 
         Returns:
-            The gradients, and `agc_report.ClipStatistics` or `None`.
+            A list of gradients in the same order, and
+            `agc_report.ClipStatistics`, or `None` if nothing was to clip.
         """
         chosen = [
             None if unit is None else gradient
@@ -164,6 +174,7 @@ class AGC:
         return kept, found
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the settings. An `exclude` function has to be registered."""
         config = dataclasses.asdict(self)
         if callable(self.exclude):
             config["exclude"] = keras.saving.serialize_keras_object(
@@ -173,6 +184,7 @@ class AGC:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "AGC":
+        """Returns the settings that `get_config` returned."""
         if isinstance(config["exclude"], dict):
             config = dict(config)
             config["exclude"] = keras.saving.deserialize_keras_object(
@@ -212,7 +224,10 @@ def adaptive_clip(
 
     Example:
 
-    >>> clipped = keras_nfnets.agc.adaptive_clip([gradient], [kernel])
+    >>> kernel = keras.ops.ones((4, 2))
+    >>> [clipped] = keras_nfnets.agc.adaptive_clip([kernel], [kernel], 0.01)
+    >>> round(float(clipped[0, 0]), 4)
+    0.01
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
     Equation 3
@@ -223,6 +238,7 @@ def adaptive_clip(
 
 
 def _check_lengths(gradients, variables):
+    """Raises a ValueError unless each gradient has a variable."""
     if len(gradients) != len(variables):
         raise ValueError(
             "`gradients` and `variables` must have the same length. "

@@ -1,4 +1,9 @@
-"""Gives AGC to any optimizer."""
+"""Gives AGC to any optimizer of Keras, unless it has AGC already.
+
+`with_agc` is the public way, for an optimizer by itself. `give_agc` is the way
+of `AGCModel.compile`, which may compile one optimizer several times with other
+settings. Both end in `agc_step.attach`.
+"""
 
 import keras
 
@@ -12,45 +17,48 @@ def with_agc(
     agc: AGC = AGC(),  # noqa: B008
     model: keras.Model | None = None,
 ) -> keras.optimizers.Optimizer:
-    """Lets an optimizer clip gradients adaptively before each update.
+    """Makes an optimizer clip gradients adaptively before each update.
 
-    Whatever applies gradients with it then clips them: `fit` of any
-    `keras.Model`, a `train_step` of its own, each of a GAN's two optimizers,
-    or a training loop (`apply_gradients`, `stateless_apply`, `apply`). The
-    gradient that is clipped is that of the global batch: after loss scaling
-    is undone, after accumulation, and after the sum over replicas. What a
-    Keras optimizer clips or decays itself (`clipnorm`, decoupled
-    `weight_decay`) it does before, as always.
+    The optimizer then clips however it is called: by `fit` of any
+    `keras.Model`, by a `train_step` of one's own, as one of a GAN's two
+    optimizers, or by a training loop (`apply_gradients`, `stateless_apply`,
+    `apply`). It clips the gradient of the global batch: after the loss scale
+    is removed, after accumulation, and after the sum over replicas. The
+    optimizer's own clipping (`clipnorm`) and decoupled `weight_decay` come
+    before, in Keras's order.
 
-    The optimizer is saved and loaded like any other, in a model's file too.
-    `optimizer.agc_report()` says which share of the units was clipped.
+    The optimizer is saved and loaded as any other, in a model's file too.
+    `optimizer.agc_report()` returns the fraction of units that were clipped.
 
-    Around a `LossScaleOptimizer`, AGC goes into the optimizer inside; on
-    TensorFlow gradients are then summed over replicas before they are looked
-    at for overflow. `LossScaleOptimizer(with_agc(optimizer))`, which Keras
-    makes by itself under `mixed_float16`, is the same on one replica. On
-    several of TensorFlow's, Keras looks at those of one replica alone, which
-    is refused; say `with_agc(LossScaleOptimizer(optimizer))` there.
+    Mixed precision: given a `LossScaleOptimizer`, the function adds AGC to the
+    optimizer inside. On TensorFlow gradients are then summed over replicas
+    before they are checked for overflow.
+    `LossScaleOptimizer(with_agc(optimizer))`, which Keras makes by itself under
+    `mixed_float16`, does the same on one replica. On several replicas of
+    TensorFlow it would check the gradients of each replica alone, and raises a
+    ValueError. Use `with_agc(LossScaleOptimizer(optimizer))` there.
 
     Args:
-        optimizer: Any `keras.optimizers.Optimizer`, or its name. It is
-            changed itself, whether or not it has trained already.
+        optimizer: Any `keras.optimizers.Optimizer`, or its name. The function
+            changes the object itself. It may have trained already.
         agc: `AGC`. Defaults to `AGC()`, the paper's settings.
-        model: `keras.Model` that holds the variables, for the units of its
-            layers and for `exclude`. It may be built later, but must be when
-            the optimizer is. Defaults to `None`: units then follow from the
-            variables' ranks, and `exclude="classifier"` excludes nothing,
-            as nothing tells which variable that is.
+        model: `keras.Model` that holds the variables. Its layers say which
+            weights feed one neuron, and `exclude` is looked up in it. It has
+            to be built when the optimizer is. Defaults to `None`: the
+            variables' ranks say which weights are one unit, and
+            `exclude="classifier"` excludes nothing.
 
     Returns:
-        The optimizer, of a class that derives from the one it had.
+        The optimizer. Its class now derives from the class it had.
 
     Raises:
-        ValueError: If the optimizer has AGC already, `agc` is something else,
-            `exclude` matches nothing, or gradients are accumulated or scaled
-            from outside on several replicas of a TensorFlow strategy. All but
-            the first two may be known only when the optimizer is built.
-        RuntimeError: If this version of Keras has no place for it.
+        ValueError: If the optimizer has AGC already, or `agc` is not an `AGC`.
+            Also, possibly only when the optimizer is built: if `exclude`
+            matches nothing, or if a TensorFlow strategy has several replicas
+            and the optimizer accumulates gradients or stands inside a
+            `LossScaleOptimizer`.
+        RuntimeError: If this version of Keras lacks the method that AGC
+            replaces.
 
     Example:
 
@@ -78,7 +86,20 @@ def with_agc(
 
 
 def give_agc(model, optimizer, agc):
-    """Gives a compiled model's optimizer AGC, or other settings of it."""
+    """Gives AGC to the optimizer of a model that is being compiled.
+
+    `compile` may get an optimizer that an earlier `compile` gave AGC. Its
+    settings are then replaced. An optimizer from `with_agc` keeps its own.
+
+    Args:
+        model: The model.
+        optimizer: The model's `keras.optimizers.Optimizer`, or `None`.
+        agc: `AGC`, or `None` to leave the optimizer as it is.
+
+    Raises:
+        ValueError: If both `with_agc` and `agc` ask for AGC, or the settings
+            would change the size of a report that is built already.
+    """
     if optimizer is None:
         return
     rules = getattr(inner_optimizer(optimizer), "rules", None)

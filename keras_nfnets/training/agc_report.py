@@ -1,4 +1,10 @@
-"""Sums up what a training step clipped."""
+"""Sums up which units a training step clipped.
+
+A step's `ClipStatistics` have one number for each unit. `report` reduces them
+to the few numbers that `names` lists. `add_to_means` takes these numbers into
+running means, which are variables of the optimizer. A compiled step updates
+them as any other variable, on every backend.
+"""
 
 import itertools
 import re
@@ -13,16 +19,16 @@ PART = re.compile(r"(stem|stage\d+|head)(_block\d+)?/")
 
 
 class ClipStatistics(typing.NamedTuple):
-    """What `unitwise.clip_units` found, a vector for all units.
+    """The statistics of one step, as vectors over all units of all variables.
 
     Args:
-        clipped: Boolean tensor `(units,)`, which of them were clipped.
-        gradient_norms: Tensor `(units,)`, before clipping.
+        clipped: Boolean tensor `(units,)`, whether each unit was clipped.
+        gradient_norms: Tensor `(units,)`, norms before clipping.
         weight_norms: Tensor `(units,)`.
-        above: Boolean tensor `(units,)`, whose weights are above the floor,
-            so that they count in a share.
-        units_per_variable: Dictionary, how many units each variable has, by
-            its index and in the order of the vectors.
+        above: Boolean tensor `(units,)`, whether each unit's weight norm is
+            above the floor. Only such units count in a fraction.
+        units_per_variable: Dictionary from a variable's index to its number
+            of units, in the order of the vectors.
     """
 
     clipped: object
@@ -33,7 +39,7 @@ class ClipStatistics(typing.NamedTuple):
 
 
 def names(variables, detailed):
-    """Returns the names of what is reported, in order.
+    """Returns the names of the numbers that `report` returns, in order.
 
     Args:
         variables: List of the variables that may be clipped.
@@ -41,6 +47,11 @@ def names(variables, detailed):
 
     Returns:
         A list of strings, the total first.
+
+    Example:
+
+    >>> names(model.trainable_variables, detailed=False)
+    ['agc_clipped']
     """
     if not detailed:
         return [TOTAL]
@@ -49,53 +60,62 @@ def names(variables, detailed):
 
 
 def is_detail(name):
-    """Whether a value of a training log comes from a detailed report.
+    """Returns whether a value in a training log is part of a detailed report.
 
     Args:
-        name: String.
+        name: String, the value's name.
+
+    Example:
+
+    >>> is_detail("agc_clipped_stem"), is_detail("agc_clipped")
+    (True, False)
     """
     norms = (GRADIENT_NORM, WEIGHT_NORM)
     return name in norms or name.startswith(f"{TOTAL}_")
 
 
-def report(units, variables, named):
-    """Returns what a step reports, and whether each value counts.
+def report(statistics, variables, named):
+    """Returns the numbers that one step reports, and whether each counts.
 
     Args:
-        units: `ClipStatistics`.
-        variables: List of all variables of the step, of which `units` knows
-            those that may be clipped.
-        named: List of strings, of `names`.
+        statistics: `ClipStatistics` of the step.
+        variables: List of all variables of the step, clipped or not.
+        named: List of strings, from `names`.
 
     Returns:
-        Two float32 tensors `(len(named),)`: the values, and 1 or 0. Where no
-        unit counts, a share does not.
+        Two float32 tensors `(len(named),)`: the numbers, and 1 where a number
+        counts or 0 where it does not. A fraction does not count in a step
+        without a unit above the floor.
     """
-    clipped = ops.cast(ops.logical_and(units.clipped, units.above), "float32")
-    above = ops.cast(units.above, "float32")
-    found = {TOTAL: _share(ops.sum(clipped), ops.sum(above))}
+    clipped = ops.cast(
+        ops.logical_and(statistics.clipped, statistics.above), "float32"
+    )
+    above = ops.cast(statistics.above, "float32")
+    numbers = {TOTAL: _fraction(ops.sum(clipped), ops.sum(above))}
     if len(named) > 1:
-        found |= _shares_of_parts(
-            clipped, above, units.units_per_variable, variables
+        numbers |= _fractions_of_parts(
+            clipped, above, statistics.units_per_variable, variables
         )
-        found[GRADIENT_NORM] = _norm(units.gradient_norms), 1.0
-        found[WEIGHT_NORM] = _norm(units.weight_norms), 1.0
+        numbers[GRADIENT_NORM] = _norm(statistics.gradient_norms), 1.0
+        numbers[WEIGHT_NORM] = _norm(statistics.weight_norms), 1.0
     absent = 0.0, 0.0
-    values, weights = zip(*(found.get(n, absent) for n in named), strict=True)
+    values, counts = zip(*(numbers.get(n, absent) for n in named), strict=True)
     return tuple(
         ops.stack([ops.cast(x, "float32") for x in each])
-        for each in (values, weights)
+        for each in (values, counts)
     )
 
 
 def add_to_means(means, steps, values, counts):
-    """Moves means of steps on by one step.
+    """Takes one step's numbers into running means.
 
     Args:
-        means: `keras.Variable`.
-        steps: `keras.Variable` of the same shape, how many steps each has.
-        values: Tensor, what the step says.
-        counts: Tensor, 1 where the step counts and 0 where it does not.
+        means: `keras.Variable`, the means of the steps so far.
+        steps: `keras.Variable` of the same shape, how many steps each mean
+            has.
+        values: Tensor of the same shape, the step's numbers.
+        counts: Tensor of the same shape, 1 where the number counts and 0
+            where it does not.
     """
     steps_now = steps + counts
     change = counts * (values - means)
@@ -103,10 +123,11 @@ def add_to_means(means, steps, values, counts):
     steps.assign(steps_now)
 
 
-def _shares_of_parts(clipped, above, counts, variables):
+def _fractions_of_parts(clipped, above, counts, variables):
     """Returns the fraction of clipped units for each part of a network."""
     sums, start = {}, 0
-    # Variables of a part follow each other: a few slices, not one for each.
+    # The variables of a part follow each other in most networks. One slice
+    # for all of them is fewer operations than one for each.
     for part, group in itertools.groupby(
         counts.items(), lambda item: _part(variables[item[0]])
     ):
@@ -115,17 +136,20 @@ def _shares_of_parts(clipped, above, counts, variables):
         before = sums.get(part, (0.0, 0.0))
         sums[part] = before[0] + here[0], before[1] + here[1]
         start = end
-    return {part: _share(*both) for part, both in sums.items()}
+    return {part: _fraction(*both) for part, both in sums.items()}
 
 
-def _share(clipped, above):
+def _fraction(clipped, above):
+    """Returns a fraction of two counts, and whether it counts in a mean."""
     return clipped / ops.maximum(above, 1.0), above > 0
 
 
 def _norm(norms):
+    """Returns the norm of a vector from the norms of its parts."""
     return ops.sqrt(ops.sum(ops.square(norms)))
 
 
 def _part(variable):
-    found = PART.match(variable.path)
-    return f"{TOTAL}_{found[1] if found else 'other'}"
+    """Returns the name under which a variable's part of a network reports."""
+    match = PART.match(variable.path)
+    return f"{TOTAL}_{match[1] if match else 'other'}"

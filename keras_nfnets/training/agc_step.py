@@ -1,9 +1,10 @@
 """Clips between the sum over replicas and the update, on every backend.
 
-Keras does all of a step but AGC inside the optimizer, in this order: unscale,
-accumulate, sum over replicas, update. The place between the last two has no
-public name, and stands elsewhere on each backend; this module is the one that
-knows. `docs/STEP.md` has Keras's whole chain of calls.
+An optimizer of Keras removes the loss scale, accumulates gradients, sums them
+over replicas, and updates the weights, in this order. AGC belongs between the
+last two. Keras has no public method there, and the private one differs from
+backend to backend. `attach` therefore changes the optimizer's class to one that
+derives from it and overrides that method. `docs/STEP.md` lists the calls.
 """
 
 import functools
@@ -18,9 +19,8 @@ from keras_nfnets.training.agc_rules import (
     inner_optimizer,
 )
 
-# The method of an optimizer through which all gradients of a step go, just
-# before the update.
-_PLACE = {
+# The method that gets all gradients of a step just before the update.
+_HOOKED_METHOD = {
     "tensorflow": "_all_reduce_sum_gradients",
     "jax": "_backend_update_step",
     "torch": "_backend_update_step",
@@ -28,20 +28,21 @@ _PLACE = {
 
 
 def has_agc(optimizer):
-    """Whether an optimizer clips, itself or inside of what scales its loss."""
+    """Returns whether an optimizer, or the one inside of it, has AGC."""
     return isinstance(inner_optimizer(optimizer), AGCOptimizer)
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class AGCOptimizer:
-    """What `with_agc` adds to the class of an optimizer.
+    """The methods that `with_agc` adds to an optimizer of any class.
 
-    Every class made of this one and an optimizer's is saved under this one's
-    name, with the configuration of the optimizer that it was.
+    `_derived` makes a class of this mixin and the optimizer's own. All such
+    classes are saved under this one's name, with the config of the optimizer
+    without AGC.
     """
 
     rules = None
-    # Whether `agc_layers` keeps means of each layer, and where.
+    # Set by `agc_layers.watch`: whether each layer has means, and where.
     watched = False
     layer_means = None
 
@@ -51,13 +52,13 @@ class AGCOptimizer:
         return inner_optimizer(self).rules.agc
 
     def agc_report(self):
-        """Returns means since the start, or since `reset_agc_report`.
+        """Returns the means of all updates since `reset_agc_report`.
 
-        Steps that loss scaling skips or accumulation holds back do not count.
+        Steps that loss scaling skips, or that only accumulate, do not count.
 
         Returns:
-            A dictionary of floats by name: `agc_clipped`, and what a detailed
-            `AGC` adds. Empty before the optimizer is built.
+            A dictionary of floats by name: `agc_clipped`, and the names of a
+            detailed `AGC`. It is empty before the optimizer is built.
         """
         return {
             name: float(value)
@@ -67,33 +68,37 @@ class AGCOptimizer:
         }
 
     def reset_agc_report(self):
-        """Starts the means of `agc_report` anew."""
+        """Sets the means of `agc_report` to zero."""
         if not inner_optimizer(self).built:
             return
-        for variable in agc_layers.kept(self, self.variables)[-2:]:
+        variables = agc_layers.without_layer_means(self, self.variables)
+        for variable in variables[-2:]:
             variable.assign(ops.zeros(variable.shape, variable.dtype))
 
     def apply(self, grads, trainable_variables=None):
+        """Notes that a step updates with this optimizer, and updates."""
         inner_optimizer(self).rules.used = True
         super().apply(grads, trainable_variables)
 
     def save_own_variables(self, store):
-        for i, variable in enumerate(agc_layers.kept(self, self.variables)):
+        variables = agc_layers.without_layer_means(self, self.variables)
+        for i, variable in enumerate(variables):
             store[str(i)] = ops.convert_to_numpy(variable)
 
     def load_own_variables(self, store):
-        variables = agc_layers.kept(self, self.variables)
+        variables = agc_layers.without_layer_means(self, self.variables)
         missing = len(variables) - len(store.keys())
         if missing not in (0, 2):
             super().load_own_variables(store)
             return
-        # Saved before, or without AGC: the report starts anew.
+        # A file of an optimizer without AGC lacks the report's two variables,
+        # which then keep their zeros.
         for i, variable in enumerate(variables[: len(store.keys())]):
             variable.assign(store[str(i)])
 
     def get_config(self):
         return {
-            "optimizer": keras.saving.serialize_keras_object(plain(self)),
+            "optimizer": keras.saving.serialize_keras_object(without_agc(self)),
             "agc": keras.saving.serialize_keras_object(self.agc),
             "units": inner_optimizer(self).rules.get_config(),
             "of_model": inner_optimizer(self).rules.of_model,
@@ -110,8 +115,8 @@ class AGCOptimizer:
         return attach(optimizer, rules)
 
 
-class _Updates(AGCOptimizer):
-    """An optimizer that clips what it is about to update with."""
+class _Clipping(AGCOptimizer):
+    """An optimizer that updates the weights, and clips before."""
 
     def build(self, variables):
         if self.built:
@@ -124,7 +129,7 @@ class _Updates(AGCOptimizer):
             agc_layers.add_variables(self)
 
     def add_agc_report(self):
-        """Adds two variables: means, and how many steps each had."""
+        """Adds the report's variables: means, and the steps of each."""
         self.agc_means, self.agc_steps = (
             self.add_variable(
                 shape=(len(self.rules.names),),
@@ -136,36 +141,40 @@ class _Updates(AGCOptimizer):
         )
 
     def _clip(self, gradients, variables):
-        """Returns clipped gradients, and counts what was clipped."""
+        """Returns clipped gradients, and takes their number into the report.
+
+        Each replica of TensorFlow calls it with the same summed gradients.
+        """
         rules = self.rules
         # On TensorFlow these are tf.Variables; units are known by Keras's.
         indices = [self._get_variable_index(v) for v in variables]
         units = [rules.units[i] for i in indices]
-        clipped, found = rules.agc.clip_units(gradients, variables, units)
-        if found is not None:
+        clipped, statistics = rules.agc.clip_units(gradients, variables, units)
+        if statistics is not None:
+            # TensorFlow passes its own variables, which have no path.
             known = [self._trainable_variables[i] for i in indices]
             agc_report.add_to_means(
                 self.agc_means,
                 self.agc_steps,
-                *agc_report.report(found, known, rules.names),
+                *agc_report.report(statistics, known, rules.names),
             )
             if self.watched:
-                agc_layers.record(self, found, known)
+                agc_layers.record(self, statistics, known)
         return clipped
 
 
-class _UpdatesOnTensorFlow(_Updates):
-    """TensorFlow sums over replicas inside the update, and clips then."""
+class _ClippingOnTensorFlow(_Clipping):
+    """Clips after the sum over replicas, which TensorFlow's update takes."""
 
     def __setattr__(self, name, value):
-        # All that a `LossScaleOptimizer` does to what it is put around.
+        # A `LossScaleOptimizer` tells the optimizer inside nothing else.
         if name == "loss_scale_factor":
             self.rules.scaled_from_outside = True
         super().__setattr__(name, value)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         pairs = list(grads_and_vars)
-        if self.rules.sums:
+        if self.rules.sums_over_replicas:
             pairs = super()._all_reduce_sum_gradients(pairs)
         gradients, variables = zip(*pairs, strict=True)
         return list(
@@ -173,16 +182,16 @@ class _UpdatesOnTensorFlow(_Updates):
         )
 
 
-class _UpdatesOnJax(_Updates):
-    """JAX's gradient is global already under `keras.distribution`."""
+class _ClippingOnJax(_Clipping):
+    """Clips before JAX's update: XLA has summed the gradient over devices."""
 
     def _backend_update_step(self, gradients, variables, learning_rate):
         clipped = self._clip(gradients, variables)
         super()._backend_update_step(clipped, variables, learning_rate)
 
 
-class _UpdatesOnTorch(_Updates):
-    """PyTorch has one replica, and would differentiate the clipping."""
+class _ClippingOnTorch(_Clipping):
+    """Clips before PyTorch's update, without recording for a gradient."""
 
     def _backend_update_step(self, gradients, variables, learning_rate):
         import torch
@@ -192,15 +201,15 @@ class _UpdatesOnTorch(_Updates):
             super()._backend_update_step(clipped, variables, learning_rate)
 
 
-class _ScalesLoss(AGCOptimizer):
-    """What scales the loss of an optimizer that clips."""
+class _LossScaling(AGCOptimizer):
+    """A `LossScaleOptimizer` around an optimizer that clips."""
 
 
-class _ScalesLossOnTensorFlow(_ScalesLoss):
-    """Sums over replicas before gradients are looked at for overflow.
+class _LossScalingOnTensorFlow(_LossScaling):
+    """Sums gradients over replicas before it checks them for overflow.
 
-    Keras would sum inside a condition that each replica answers for its own
-    gradients; here an overflow anywhere skips the step everywhere.
+    In Keras each replica checks its own gradients, and the sum stands inside
+    that condition. With the sum first, all replicas decide the same.
     """
 
     def apply(self, grads, trainable_variables=None):
@@ -209,42 +218,46 @@ class _ScalesLossOnTensorFlow(_ScalesLoss):
             variables = self._trainable_variables
         pairs = list(zip(grads, variables, strict=True))
         inner = self.inner_optimizer
-        reduce = super(_UpdatesOnTensorFlow, inner)._all_reduce_sum_gradients
+        reduce = super(_ClippingOnTensorFlow, inner)._all_reduce_sum_gradients
         summed = [gradient for gradient, _ in reduce(pairs)]
         super().apply(summed, trainable_variables)
 
 
-_UPDATES = {
-    "tensorflow": _UpdatesOnTensorFlow,
-    "jax": _UpdatesOnJax,
-    "torch": _UpdatesOnTorch,
+_CLIPPING = {
+    "tensorflow": _ClippingOnTensorFlow,
+    "jax": _ClippingOnJax,
+    "torch": _ClippingOnTorch,
 }
-_SCALES_LOSS = {
-    "tensorflow": _ScalesLossOnTensorFlow,
-    "jax": _ScalesLoss,
-    "torch": _ScalesLoss,
+_LOSS_SCALING = {
+    "tensorflow": _LossScalingOnTensorFlow,
+    "jax": _LossScaling,
+    "torch": _LossScaling,
 }
 
 
 def attach(optimizer, rules):
-    """Gives an optimizer, and the one inside of it, the classes with AGC."""
+    """Changes the class of an optimizer to one with AGC.
+
+    Of a `LossScaleOptimizer` it also changes that of the optimizer inside.
+    """
     inner = inner_optimizer(optimizer)
     backend = keras.backend.backend()
-    if not hasattr(inner, _PLACE[backend]):
-        # Better than training on without what was asked for.
+    hooked = _HOOKED_METHOD[backend]
+    if not hasattr(inner, hooked):
+        # Without the method, training would go on without AGC.
         raise RuntimeError(
-            f"Keras {keras.__version__} has no {_PLACE[backend]} in "
+            f"Keras {keras.__version__} has no {hooked} in "
             f"{type(inner).__name__}, where AGC would enter the step."
         )
     if inner is not optimizer:
-        rules.sums = backend != "tensorflow"
-        _derive(optimizer, _SCALES_LOSS[backend])
+        rules.sums_over_replicas = backend != "tensorflow"
+        _derive(optimizer, _LOSS_SCALING[backend])
     if inner.built:
         check_replicas(inner, rules)
         rules.resolve(inner._trainable_variables)
     inner.rules = rules
     had_report = isinstance(inner, AGCOptimizer)
-    _derive(inner, _UPDATES[backend])
+    _derive(inner, _CLIPPING[backend])
     if inner.built and not had_report:
         inner.add_agc_report()
     return optimizer
@@ -258,30 +271,30 @@ def _derive(optimizer, base):
 @functools.cache
 def _derived(base, cls):
     """Returns the class of an optimizer with AGC, saved as `AGCOptimizer`."""
-    twin = type(f"AGC{cls.__name__}", (base, cls), {"__module__": __name__})
-    # A registered name has one class to load, the last one given, and any
-    # number that save under it.
-    for each in (twin, AGCOptimizer):
+    derived = type(f"AGC{cls.__name__}", (base, cls), {"__module__": __name__})
+    # Keras saves several classes under one name, and loads the last registered.
+    for each in (derived, AGCOptimizer):
         keras.saving.register_keras_serializable(
             "keras_nfnets", "AGCOptimizer"
         )(each)
-    return twin
+    return derived
 
 
-def plain(optimizer):
-    """Returns an optimizer as it was before it had AGC, for its config.
+def without_agc(optimizer):
+    """Returns a copy of an optimizer in the class it had, for `get_config`.
 
-    The two share all they hold: it is for looking at, not for training.
+    The copy shares the optimizer's variables, and must not train.
     """
     if not isinstance(optimizer, AGCOptimizer):
         return optimizer
-    # The bases are what `_derived` made it of.
+    # `_derived` put the optimizer's own class second.
     cls = type(optimizer).__bases__[1]
-    # It lives as long: Keras takes objects of one id for one shared object.
-    copies = inner_optimizer(optimizer).rules.copies
+    # Keras tells shared objects by their id, which a freed copy would pass on.
+    # So the rules keep the copy alive.
+    copies = inner_optimizer(optimizer).rules.copies_without_agc
     copy = copies.setdefault(cls, object.__new__(cls))
     vars(copy).clear()
     vars(copy).update(vars(optimizer))
     if inner_optimizer(optimizer) is not optimizer:
-        vars(copy)["inner_optimizer"] = plain(optimizer.inner_optimizer)
+        vars(copy)["inner_optimizer"] = without_agc(optimizer.inner_optimizer)
     return copy

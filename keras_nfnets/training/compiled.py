@@ -1,4 +1,11 @@
-"""Keeps what an `AGCModel` was compiled with, and gives it back."""
+"""Saves the arguments with which an `AGCModel` was compiled.
+
+Keras saves the arguments of `compile` with a model, and compiles the loaded
+model by them. AGC is a part of the optimizer, and saved with it. So `agc` is
+not among the saved arguments, and a clone of a class of Keras trains with AGC
+too. An .h5 file, Keras's old format, cannot hold AGC. The functions below
+recognize such a file.
+"""
 
 import keras
 
@@ -7,22 +14,21 @@ from keras.src.backend.common.global_state import get_global_attribute
 
 from keras_nfnets.training.agc_rules import inner_optimizer
 
-# The arguments with which Keras compiles what it loads from an .h5 file.
+# Keras compiles a model that it loads from an .h5 file with these arguments.
 _FROM_H5 = {"optimizer", "loss", "metrics", "weighted_metrics", "loss_weights"}
 
 
 class CompileConfig:
-    """What a model was compiled with, where Keras looks for it.
+    """The arguments of `compile`, in the place of Keras's own record.
 
-    Any `keras.Model` can be compiled from it, as Keras does with a clone that
-    is of its own class: the optimizer brings AGC with it.
+    Keras reads them by `serialize`, or by `config` for an .h5 file.
 
     Args:
         model: A compiled `AGCModel`.
-        config: Dictionary, what Keras would keep.
-        jit_compile: What `compile` was given. Keras keeps what `"auto"` came
-            to on this backend; another one, where the file is loaded, has to
-            choose for itself.
+        config: Dictionary, the arguments that Keras recorded.
+        jit_compile: The argument of `compile`. Keras records what `"auto"`
+            became on this backend. The backend that loads the file has to
+            decide by itself.
         sam: `SAM` or `None`.
     """
 
@@ -33,8 +39,12 @@ class CompileConfig:
         self._model = model
 
     def serialize(self):
-        # Keras keeps the optimizer that was passed, without what scales the
-        # loss, and then cannot load its state under another policy.
+        """Returns the arguments as a dictionary for a .keras file.
+
+        Keras recorded the optimizer that was passed. Mixed precision puts it
+        into a `LossScaleOptimizer`, whose state is saved too. So that one has
+        to stand in the file.
+        """
         optimizer = self._model.optimizer
         return keras.saving.serialize_keras_object(
             {**self._config, "optimizer": optimizer}
@@ -42,7 +52,11 @@ class CompileConfig:
 
     @property
     def config(self):
-        """Keras asks for this to write an .h5 file, and takes parts out."""
+        """The arguments for an .h5 file, from which Keras removes some.
+
+        Raises:
+            ValueError: If the model has AGC or SAM, which would be lost.
+        """
         rules = getattr(inner_optimizer(self._model.optimizer), "rules", None)
         lost = {"agc": rules and rules.agc, "sam": self._config.get("sam")}
         lost = {name: value for name, value in lost.items() if value}
@@ -56,16 +70,26 @@ class CompileConfig:
 
 
 def is_from_h5():
-    """Whether Keras is making a model of what an .h5 file says."""
+    """Returns whether Keras is now making a model from an .h5 file."""
     return bool(get_global_attribute("use_legacy_config"))
 
 
 def compiles_from_h5(args, kwargs):
-    """Whether Keras compiles a model of an .h5 file with such arguments."""
+    """Returns whether `compile` was called as Keras does for an .h5 file.
+
+    Args:
+        args: Tuple, the positional arguments.
+        kwargs: Dictionary, the keyword arguments.
+    """
     return not args and set(kwargs) == _FROM_H5
 
 
 def model_agc(optimizer):
-    """Returns the `AGC` with which a model was compiled, by its optimizer."""
+    """Returns the `AGC` that `compile` gave to a model's optimizer, or `None`.
+
+    Args:
+        optimizer: The optimizer of a loaded model. One from `with_agc` brings
+            its own AGC, for which this is `None`.
+    """
     rules = getattr(inner_optimizer(optimizer), "rules", None)
     return rules.agc if rules is not None and rules.of_model else None

@@ -1,4 +1,10 @@
-"""Finds the devices to train on, of this machine or a cluster."""
+"""Finds the devices to train on, on this machine or in a cluster.
+
+`scope` is a context manager that sets up data parallelism in the backend's own
+way. It returns `Devices`: how many replicas share a batch, and which part of
+the data this process reads. A replica is one device with a copy of the
+weights. A host is one process. The rest of the package asks `Devices` only.
+"""
 
 import contextlib
 import dataclasses
@@ -13,14 +19,15 @@ import keras
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What a batch is shared among.
+    """The replicas and hosts that share each batch.
 
     Args:
-        replicas: Integer, devices that train together, on all hosts. Defaults
-            to `1`.
-        hosts: Integer, processes that read data of their own. Defaults to
-            `1`.
-        host: Integer, which of them this is. Defaults to `0`.
+        replicas: Integer, number of devices that train together, on all hosts.
+            Defaults to `1`.
+        hosts: Integer, number of processes that each read their own part of
+            the data. Defaults to `1`.
+        host: Integer from 0 to `hosts - 1`, the number of this process.
+            Defaults to `0`.
 
     Example:
 
@@ -34,19 +41,22 @@ class Devices:
 
     @property
     def kind(self) -> str:
-        """What a replica runs on: `"TPU"`, `"GPU"` or `"CPU"`."""
+        """The kind of each replica's device: `"TPU"`, `"GPU"` or `"CPU"`."""
         return _KIND[keras.backend.backend()]()
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is the process that writes files."""
+        """Whether this process is the one that writes files."""
         return self.host == 0
 
     def check_batch(self, batch_size: int) -> None:
-        """Raises a ValueError unless all replicas get as many images.
+        """Raises a ValueError unless the replicas can share a batch equally.
 
         Args:
             batch_size: Integer, images per step on all replicas together.
+
+        Raises:
+            ValueError: If `batch_size` is not a multiple of `replicas`.
         """
         if batch_size % self.replicas:
             raise ValueError(
@@ -56,6 +66,7 @@ class Devices:
 
 
 def _kind_on_tensorflow():
+    """Returns the fastest kind of device that TensorFlow finds."""
     import tensorflow as tf
 
     kinds = {device.device_type for device in tf.config.list_logical_devices()}
@@ -63,12 +74,14 @@ def _kind_on_tensorflow():
 
 
 def _kind_on_jax():
+    """Returns the kind of JAX's default devices."""
     import jax
 
     return jax.default_backend().upper()
 
 
 def _kind_on_torch():
+    """Returns whether Keras trains on a GPU or a CPU with PyTorch."""
     import torch
 
     return "GPU" if torch.cuda.is_available() else "CPU"
@@ -83,25 +96,28 @@ _KIND = {
 
 @contextlib.contextmanager
 def scope() -> Iterator[Devices]:
-    """Picks the devices to train on; build and compile the model inside.
+    """Trains on all devices of the backend, as a context manager.
+
+    Build and compile the model inside of it.
 
     - TensorFlow: `TPUStrategy` if there is a TPU (`TPU_NAME`, Colab's
-      `COLAB_TPU_ADDR`, or one of this machine), `MirroredStrategy` if there
-      are several GPUs, or several logical CPUs that the user made; else
-      nothing.
+      `COLAB_TPU_ADDR`, or a TPU of this machine). `MirroredStrategy` if there
+      are several GPUs, or no GPU and several logical CPUs. Otherwise one
+      device.
     - JAX: `keras.distribution.DataParallel` over all devices, if there are
-      several. Where variables of Keras (`KERAS_DISTRIBUTION_JOB_ADDRESSES`,
-      `_NUM_PROCESSES`, `_PROCESS_ID`), of JAX (`JAX_COORDINATOR_ADDRESS`), of
-      a TPU pod, Slurm or Open MPI say that this process is one of several, it
-      joins the others, and the devices are those of all of them.
-    - PyTorch: nothing, as Keras has no data parallelism there.
+      several. The process first joins others if environment variables say
+      that there are others: those of Keras
+      (`KERAS_DISTRIBUTION_JOB_ADDRESSES`, `_NUM_PROCESSES`, `_PROCESS_ID`), of
+      JAX (`JAX_COORDINATOR_ADDRESS`), of a TPU pod, of Slurm or of Open MPI.
+      The devices of all processes then train together.
+    - PyTorch: one device, as Keras has no data parallelism there.
 
-    On JAX each process reads its own part of a batch: give `host` and
-    `hosts` to the input pipeline. What was run are virtual CPU devices, one
-    and two processes; no TPU and no second GPU was at hand.
+    On JAX each process reads its own part of a batch. Pass `host` and `hosts`
+    to the input pipeline. This was tested with virtual CPU devices, in one and
+    in two processes, but with no TPU and no second GPU.
 
     Returns:
-        A context manager that gives `Devices`.
+        A context manager whose value is `Devices`.
 
     Raises:
         ValueError: If `TF_CONFIG` names several TensorFlow workers, which
@@ -120,6 +136,7 @@ def scope() -> Iterator[Devices]:
 
 @contextlib.contextmanager
 def _torch():
+    """Opens nothing: PyTorch trains on one device."""
     yield Devices()
 
 
@@ -146,6 +163,7 @@ def _tensorflow():
 
 
 def _refuse_workers():
+    """Raises a ValueError if TensorFlow was set up for several workers."""
     cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
     workers = [address for job in cluster.values() for address in job]
     if len(workers) > 1:
@@ -157,7 +175,11 @@ def _refuse_workers():
 
 
 def _tpu_name():
-    """Returns what TensorFlow calls this machine's TPU, or None."""
+    """Returns the name by which TensorFlow finds a TPU, or None.
+
+    A TPU in this machine shows as a device file and is called "local". Its
+    driver is the package libtpu.
+    """
     for variable in ("TPU_NAME", "COLAB_TPU_ADDR"):
         if os.environ.get(variable):
             return os.environ[variable]
@@ -168,6 +190,7 @@ def _tpu_name():
 
 
 def _tpu_strategy(name):
+    """Connects to a TPU, erases its memory, and returns its strategy."""
     import tensorflow as tf
 
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
@@ -191,7 +214,7 @@ def _jax():
         yield devices
         return
     before = keras.distribution.distribution()
-    # The input pipeline gives each process its own part.
+    # The input pipeline splits the data already, and Keras must not again.
     keras.distribution.set_distribution(
         keras.distribution.DataParallel(auto_shard_dataset=False)
     )
@@ -203,10 +226,11 @@ def _jax():
 
 @contextlib.contextmanager
 def undistributed() -> Iterator[None]:
-    """Lets one of several processes make variables that the others do not.
+    """Makes variables on this process alone, as a context manager.
 
-    Keras makes some while it saves a model. JAX would wait for the other
-    processes to put the same on their devices.
+    Keras makes variables while it saves a model, which only one of several
+    processes does. Under a distribution JAX would wait for ever for the other
+    processes to make the same variables.
 
     Example:
 
@@ -222,6 +246,7 @@ def undistributed() -> Iterator[None]:
 
 
 def _is_one_of_several():
+    """Returns whether the environment says that there are other processes."""
     get = os.environ.get
     return bool(
         get("KERAS_DISTRIBUTION_JOB_ADDRESSES")

@@ -1,16 +1,17 @@
-"""Defines the model whose `fit` clips, and perturbs for SAM.
+"""Defines the model whose `fit` clips gradients by AGC, and can train with SAM.
 
-The order of a step is fixed: gradients of the scaled loss, unscale,
-accumulate, sum over replicas, AGC, then the optimizer's own update. AGC is the
-optimizer's, whatever `train_step` runs; `perturbed` moves the weights for SAM
-while Keras's own step takes the gradients.
+`AGCModel` overrides three things of `keras.Model`. `compile` gives AGC to the
+optimizer, so any `train_step` that updates with it clips. `train_step` moves
+the weights for SAM while Keras's own step computes the gradients. `fit` adds
+the report of AGC to the logs. The order of a step is fixed: gradients of the
+scaled loss, unscale, accumulate, sum over replicas, AGC, update.
 """
 
 from typing import Any
 
 import keras
 
-# What `keras.Model(inputs, outputs)` is; Keras does not export it.
+# The class of `keras.Model(inputs, outputs)`, which Keras does not export.
 from keras.src.models.functional import Functional
 
 from keras_nfnets.training.agc import AGC
@@ -26,7 +27,8 @@ from keras_nfnets.training.compiled import (
 from keras_nfnets.training.perturbed import check_optimizer, perturbed_weights
 from keras_nfnets.training.sam import SAM
 
-# What `compile` takes for `agc` where none is given.
+# The default of `compile`. By its identity `compile` tells whether `agc` was
+# passed.
 _PAPER = AGC()
 
 
@@ -34,21 +36,21 @@ _PAPER = AGC()
 class AGCModel(keras.Model):
     """A `keras.Model` whose training step clips gradients adaptively.
 
-    It is built as any Keras model is: from inputs and outputs, or as a base
-    class with a `call` or a `train_step` of its own. `compile` gives AGC to
-    its optimizer, as `optimizers.with_agc` does, so whatever step updates
-    with `self.optimizer` clips. The gradient that is clipped is that of the
-    global batch: after loss scaling is undone, after accumulation, and after
-    the sum over replicas. What a Keras optimizer clips or decays itself
-    (`clipnorm`, decoupled `weight_decay`) it does before, as always.
+    Build it as any Keras model: from inputs and outputs, or as a base class
+    for a model with its own `call` or `train_step`. `compile` gives AGC to the
+    optimizer, as `optimizers.with_agc` does, so any step that updates with
+    `self.optimizer` clips. It clips the gradient of the global batch: after
+    the loss scale is removed, after accumulation, and after the sum over
+    replicas. The optimizer's own clipping (`clipnorm`) and decoupled
+    `weight_decay` come before, in Keras's order.
 
-    The logs of `fit` get `agc_clipped`, see `AGC`, as the mean since
-    `reset_metrics`: of the epoch. It is none of `metrics`, and what the other
-    methods return is what it is for `keras.Model`.
+    The logs of `fit` get `agc_clipped`, the mean of the epoch, see `AGC`. It is
+    not one of `metrics`. All other methods return what those of `keras.Model`
+    return.
 
     Args:
-        *args: As for `keras.Model`.
-        **kwargs: As for `keras.Model`.
+        *args: `inputs` and `outputs`, as for `keras.Model`.
+        **kwargs: `inputs`, `outputs` and `name`, as for `keras.Model`.
 
     Example:
 
@@ -67,12 +69,13 @@ class AGCModel(keras.Model):
     train_function: Any  # Keras's
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Makes a functional model if it gets inputs and outputs, as Keras."""
         if cls is AGCModel and _is_functional(args, kwargs):
             cls = _FunctionalAGCModel
         return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # The arguments of a `keras.Sequential` mean something else.
+        # A `keras.Sequential` gets other arguments.
         if not isinstance(self, keras.Sequential):
             if _is_functional(args, kwargs):
                 _make_functional(type(self))
@@ -88,18 +91,23 @@ class AGCModel(keras.Model):
     ) -> None:
         """Configures training.
 
+        The signature does not spell out Keras's arguments. Another base class
+        may have other ones, and Keras's call for an .h5 file is recognized by
+        the arguments that it passes.
+
         Args:
-            *args: As for `keras.Model.compile`.
+            *args: `optimizer`, `loss` and so on, as for `keras.Model.compile`.
             agc: `AGC`, or `None` to train as `keras.Model` does, with the
                 optimizer as it is. Defaults to `AGC()`, the paper's settings.
             sam: `SAM`, for sharpness-aware minimization, or `None`. It needs
-                Keras's own `train_step`, or one that returns
-                `super().train_step(...)`; the first step of another one
-                raises a ValueError. Defaults to `None`.
-            **kwargs: As for `keras.Model.compile`.
+                Keras's `train_step`, or one that returns
+                `super().train_step(...)`. Any other raises a ValueError at
+                its first step. Defaults to `None`.
+            **kwargs: `optimizer`, `loss`, `metrics`, `jit_compile` and so on,
+                as for `keras.Model.compile`.
 
         Raises:
-            ValueError: If `agc` or `sam` is something else, the `exclude` of
+            ValueError: If `agc` or `sam` is of another class, the `exclude` of
                 `agc` matches nothing, the optimizer has AGC already, or it
                 accumulates gradients while `sam` is given.
         """
@@ -114,7 +122,7 @@ class AGCModel(keras.Model):
                 f"Received: sam={sam!r}"
             )
         if self._is_from_h5 and compiles_from_h5(args, kwargs):
-            # There is no AGC in such a file, see `CompileConfig.config`.
+            # Such a file has no AGC, see `CompileConfig.config`.
             agc = None if agc is _PAPER else agc
         super().compile(*args, **kwargs)
         if sam:
@@ -130,32 +138,36 @@ class AGCModel(keras.Model):
         )
 
     def make_train_function(self, force: bool = False) -> None:
-        # On TensorFlow a step that made the variables of the optimizer or of
-        # `metrics` would be traced a second time, for as long as the first.
+        """Builds the step of `fit`, which adds AGC's report to its logs.
+
+        It builds the optimizer first. On TensorFlow a step that makes variables
+        is traced twice, which takes twice as long.
+        """
         if self.built and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         before = self.train_function
         super().make_train_function(force)
         checked = self._agc or self._sam
         if checked and self.train_function is not before:
-            self.train_function = self._reporting(self.train_function)
+            self.train_function = self._with_report(self.train_function)
         self._build_metrics_before("train_function")
 
     def make_test_function(self, force: bool = False) -> None:
+        """Builds the step of `evaluate`, and `metrics` before it is traced."""
         super().make_test_function(force)
         self._build_metrics_before("test_function")
 
-    def _reporting(self, function):
-        """Lets a step of `fit` report what was clipped in its logs."""
+    def _with_report(self, function):
+        """Returns a step of `fit` that adds AGC's report to its logs."""
 
         def call(*args):
             result = function(*args)
-            _check_used(self)
+            _check_step(self)
             if not (self._agc and self._is_fitting):
                 return result
             on_jax = isinstance(result, tuple)
             logs, *state = result if on_jax else (result,)
-            # JAX holds the values of variables outside of them meanwhile.
+            # During `fit` JAX's variables are stale: the state has the values.
             values = state[0][2] if on_jax else self.optimizer.variables
             if isinstance(logs, dict):
                 logs = {**logs, **named_report(self.optimizer, values)}
@@ -164,7 +176,7 @@ class AGCModel(keras.Model):
         return call
 
     def _get_metrics_result_or_logs(self, logs):
-        # Keras compares the names in the logs with those of the metrics.
+        """Returns Keras's logs, and AGC's report, which Keras would refuse."""
         if not (self._agc and isinstance(logs, dict)):
             return super()._get_metrics_result_or_logs(logs)
         names = inner_optimizer(self.optimizer).rules.names or ()
@@ -173,6 +185,7 @@ class AGCModel(keras.Model):
         return {**super()._get_metrics_result_or_logs(others), **own}
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains as `keras.Model.fit`, with AGC's report in the logs."""
         self._is_fitting = True
         try:
             return super().fit(*args, **kwargs)
@@ -180,12 +193,17 @@ class AGCModel(keras.Model):
             self._is_fitting = False
 
     def reset_metrics(self) -> None:
+        """Resets `metrics` and AGC's report, as Keras does for each epoch."""
         super().reset_metrics()
         if self._agc:
             self.optimizer.reset_agc_report()
 
     def _build_metrics_before(self, name):
-        """Lets a function's first call build `metrics` before it is traced."""
+        """Makes the first call of a function build `metrics` before tracing.
+
+        Args:
+            name: String, the attribute that holds the function.
+        """
         metrics, function = self._compile_metrics, getattr(self, name)
         if keras.backend.backend() != "tensorflow":
             return
@@ -197,7 +215,7 @@ class AGCModel(keras.Model):
             batch = getattr(iterator, "element_spec", None)
             _, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
             outputs = getattr(self, "outputs", ())
-            # What the variables are follows from the shapes alone.
+            # The shapes alone decide which variables the metrics have.
             if labels is not None and len(outputs) == 1 and not metrics.built:
                 metrics.build(labels, outputs[0])
             return function(iterator)
@@ -205,6 +223,7 @@ class AGCModel(keras.Model):
         setattr(self, name, build_and_call)
 
     def train_step(self, *args: Any) -> Any:
+        """Runs Keras's step, with SAM's gradient if `compile` got `sam`."""
         if not self._sam:
             return super().train_step(*args)
         self._sam_used = True
@@ -212,6 +231,7 @@ class AGCModel(keras.Model):
             return super().train_step(*args)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model with the AGC that its optimizer brings."""
         if type(self).compile is not AGCModel.compile:
             super().compile_from_config(config)  # warns
             return
@@ -222,7 +242,7 @@ class AGCModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
 
 
-def _check_used(model):
+def _check_step(model):
     """Raises a ValueError if a step has updated without AGC, or SAM."""
     if not model.trainable_variables:
         return
@@ -244,6 +264,7 @@ def _check_used(model):
 
 
 def _is_functional(args, kwargs):
+    """Returns whether a model gets inputs and outputs, by Keras's own rule."""
     return (
         len(args) == 2
         or (len(args) == 1 and "outputs" in kwargs)
@@ -256,18 +277,17 @@ class _FunctionalAGCModel(AGCModel, Functional):
 
 
 _FunctionalAGCModel.__name__ = AGCModel.__name__
-# A registered name has one class to load, the last one given, and any number
-# that save under it.
+# Keras saves several classes under one name, and loads the last registered.
 for _each in (_FunctionalAGCModel, AGCModel):
     keras.saving.register_keras_serializable("keras_nfnets")(_each)
-# The name by which an .h5 file says what the whole model is.
+# An .h5 file names the model's class without the package.
 keras.saving.get_custom_objects()[AGCModel.__name__] = AGCModel
 
 
 def _make_functional(cls):
-    """Lets a class derive from the functional `AGCModel` in place of the other.
+    """Replaces `AGCModel` by its functional class among the bases of a class.
 
-    As Keras does with a class that derives from `keras.Model`. `AGCModel`
+    Keras does the same for classes that derive from `keras.Model`. `AGCModel`
     itself stays a base class for models with a `call`.
     """
     if cls is AGCModel:

@@ -1,4 +1,4 @@
-"""Defines the papers' SGD and its schedule."""
+"""Defines the papers' SGD and its schedule, and hands on `with_agc`."""
 
 import math
 import re
@@ -12,7 +12,8 @@ from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_not_negative, check_rate
 from keras_nfnets.training.agc_optimizer import with_agc as with_agc
 
-# Gains and biases by the papers' names and by those of Keras's normalizations.
+# Patterns of the paths of gains and biases, which have no weight decay: the
+# names of this package and those of Keras's normalization layers.
 GAINS_AND_BIASES = (r"(gain|bias)[^/]*$", r"(^|/)(gamma|beta|scale|offset)$")
 
 
@@ -26,22 +27,27 @@ class SGD(keras.optimizers.Optimizer):
         v = momentum * v + g
         p = p - learning_rate * (g + momentum * v)
 
-    `keras.optimizers.SGD` differs in two places: its `weight_decay` stays out
-    of the velocity, about ten times weaker at the same number, and its
-    velocity holds the learning rate, which matters once a schedule moves it.
+    `keras.optimizers.SGD` differs in two ways. Its `weight_decay` does not
+    enter the velocity, and is about ten times weaker at the same value. Its
+    velocity includes the learning rate, which differs once a schedule changes
+    the rate.
 
     Args:
-        learning_rate: Float, schedule or callable. Defaults to `0.1`.
+        learning_rate: Float, `LearningRateSchedule`, or function without
+            arguments. Defaults to `0.1`.
         momentum: Float in [0, 1). Defaults to `0.9`.
-        nesterov: Boolean. Without it the last line adds v alone. Defaults to
-            `True`.
+        nesterov: Boolean, whether the momentum is Nesterov's. Without it the
+            last line is `p = p - learning_rate * v`. Defaults to `True`.
         l2: Float, the papers' weight decay. Defaults to `2e-5`.
-        l2_exclude: Sequence of regular expressions, searched in each
-            variable's path: what has no L2. Defaults to `GAINS_AND_BIASES`.
-        ema_warmup: Boolean, whether `use_ema` averages with
-            `min(ema_momentum, (1 + t) / (10 + t))` at step t, from the
-            initial weights on, as the papers do. Defaults to `True`.
-        **kwargs: As for every `keras.optimizers.Optimizer`.
+        l2_exclude: Sequence of regular expressions, searched for in each
+            variable's path. Variables that match have no L2. Defaults to
+            `GAINS_AND_BIASES`.
+        ema_warmup: Boolean, how `use_ema` averages the weights: from the
+            initial weights on, with the momentum
+            `min(ema_momentum, (1 + t) / (10 + t))` at step t, as in the
+            papers, or else as Keras does. Defaults to `True`.
+        **kwargs: `clipnorm`, `use_ema`, `ema_momentum`, `loss_scale_factor`
+            and the other arguments of `keras.optimizers.Optimizer`.
 
     Raises:
         ValueError: If `momentum` is outside [0, 1), `l2` is negative, or
@@ -51,6 +57,7 @@ class SGD(keras.optimizers.Optimizer):
 
     >>> schedule = keras_nfnets.optimizers.WarmupCosine(1.6, 1564, 112603)
     >>> optimizer = keras_nfnets.optimizers.SGD(schedule, l2=2e-5)
+    >>> model.compile(optimizer, keras_nfnets.losses.Crossentropy())
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
     Section 4.1 and Appendix A
@@ -82,6 +89,7 @@ class SGD(keras.optimizers.Optimizer):
         self.ema_warmup = ema_warmup
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes a velocity for each variable, and decides which have L2."""
         if self.built:
             return
         super().build(variables)
@@ -97,8 +105,13 @@ class SGD(keras.optimizers.Optimizer):
         name: str | None = None,
         initializer: Any = "zeros",
     ) -> keras.Variable:
+        """Makes a variable shaped as another, which Keras calls `average` too.
+
+        With `ema_warmup` an average starts at the initial weights. Keras's
+        starts at zero.
+        """
         if name == "average" and self.ema_warmup:
-            # The papers' averages start as the initial weights, not as zero.
+
             def initializer(shape, dtype=None):
                 del shape
                 return ops.cast(ops.copy(reference_variable), dtype)
@@ -108,13 +121,20 @@ class SGD(keras.optimizers.Optimizer):
         )
 
     def _backend_update_step(self, gradients, variables, learning_rate):
-        # Read once, not for every variable.
+        """Updates all variables, with the learning rate read only once."""
         rate = ops.copy(learning_rate)
         super()._backend_update_step(gradients, variables, rate)
 
     def update_step(
         self, gradient: Tensor, variable: Tensor, learning_rate: Tensor
     ) -> None:
+        """Updates one variable by the three lines above.
+
+        Args:
+            gradient: Tensor, after AGC.
+            variable: Variable, which is changed in place.
+            learning_rate: Scalar tensor.
+        """
         index = self._get_variable_index(variable)
         velocity = self.momentums[index]
         learning_rate = ops.cast(learning_rate, variable.dtype)
@@ -122,7 +142,7 @@ class SGD(keras.optimizers.Optimizer):
         if self.l2 and self._decays[index]:
             gradient = gradient + self.l2 * ops.convert_to_tensor(variable)
         if keras.backend.backend() == "tensorflow":
-            self._update_at_once(variable, velocity, gradient, learning_rate)
+            self._fused_update(variable, velocity, gradient, learning_rate)
             return
         new_velocity = self.momentum * velocity + gradient
         self.assign(velocity, new_velocity)
@@ -131,11 +151,11 @@ class SGD(keras.optimizers.Optimizer):
             step = gradient + self.momentum * new_velocity
         self.assign_sub(variable, learning_rate * step)
 
-    def _update_at_once(self, variable, velocity, gradient, learning_rate):
-        """The same in one pass: TensorFlow has an operation for it.
+    def _fused_update(self, variable, velocity, gradient, learning_rate):
+        """Updates velocity and variable by one operation of TensorFlow.
 
-        For the kernels of NFNet-F0, 2 CPU cores, 55 ms in place of 95 ms, and
-        seven operations per variable fewer to trace. XLA fuses the others.
+        It passes over the weights once, and the graph has fewer operations
+        (`benchmarks/NOTES.md`). On JAX XLA fuses the single operations.
         """
         import tensorflow as tf
 
@@ -149,7 +169,7 @@ class SGD(keras.optimizers.Optimizer):
         )
 
     def _update_model_variables_moving_average(self, trainable_variables):
-        """Averages the weights with a momentum that is warmed up."""
+        """Updates the averages of the weights, by Keras or with the warm-up."""
         if not self.ema_warmup:
             super()._update_model_variables_moving_average(trainable_variables)
             return
@@ -164,10 +184,14 @@ class SGD(keras.optimizers.Optimizer):
             average.assign(average + rate * (variable - average))
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """Sets the weights to their averages, which Keras calls after `fit`.
+
+        On JAX a weight and its average would share one buffer then. The next
+        `fit` donates the buffers of both to its step, and JAX refuses to
+        donate one buffer twice. So each average gets a copy.
+        """
         super().finalize_variable_values(var_list)
         if self.use_ema:
-            # Keras leaves weights and averages in one buffer on JAX, which
-            # the next `fit` would give away twice.
             for average in self._model_variables_moving_average:
                 average.assign(ops.copy(average))
 
@@ -185,17 +209,18 @@ class SGD(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("keras_nfnets")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to `peak`, then half a cosine down to `minimum`.
+    """A learning rate that rises linearly, then falls by half a cosine.
 
-    Without a warm-up the first step has the peak.
+    Without a warm-up the first step has the peak rate.
 
     Args:
         peak: Float, the learning rate at the end of the warm-up.
-        warmup_steps: Float, length of the warm-up in steps; need not be whole.
-        total_steps: Integer, length of the run in steps, the warm-up in it.
-            The rate stays at `minimum` from there on.
-        minimum: Float, the rate at the end. Defaults to `0.0`.
-        start: Float, the rate at the first step of a warm-up. Defaults to
+        warmup_steps: Float, length of the warm-up in steps, which need not be
+            a whole number.
+        total_steps: Integer, length of the run in steps, including the
+            warm-up. Later steps have the rate `minimum`.
+        minimum: Float, the rate at the end of the run. Defaults to `0.0`.
+        start: Float, the rate at the first step of the warm-up. Defaults to
             `0.0`.
 
     Raises:
@@ -204,7 +229,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     Example:
 
     >>> schedule = keras_nfnets.optimizers.WarmupCosine(1.6, 1564, 112603)
-    >>> float(schedule(782))
+    >>> round(float(schedule(782)), 4)
     0.8
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
@@ -233,6 +258,11 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         self.start = start
 
     def __call__(self, step: Tensor) -> Tensor:
+        """Returns the learning rate of a step, a float32 scalar.
+
+        Args:
+            step: Integer or integer tensor, 0 for the first step.
+        """
         step = ops.cast(step, "float32")
         risen = step / self.warmup_steps if self.warmup_steps else 1.0
         rising = self.start + (self.peak - self.start) * risen

@@ -1,10 +1,17 @@
-"""Takes SAM's gradient at perturbed weights.
+"""Moves the weights for SAM while Keras's own `train_step` runs.
 
-Keras's own `train_step` runs, and everything from the optimizer on (unscaling,
-accumulation, the sum over replicas, AGC, the update, the averages) sees the
-weights as they were. How a step holds its weights is each backend's own; this
-module knows that, as `agc_step` knows where AGC enters. `docs/STEP.md` has
-Keras's whole chain of calls.
+`perturbed_weights` is a context manager around one call of `train_step`:
+
+1. It computes the gradient of a fraction of the batch, and from it the offsets
+   by which SAM moves the weights.
+2. It moves the weights. Keras's step computes its loss and gradient there.
+3. It moves the weights back before the optimizer does anything. Unscaling, the
+   sum over replicas, AGC, the update and the averages see the old weights.
+
+Each backend holds weights in its own way. JAX's loss is a function of the
+weights, so it is called with other ones. TensorFlow and PyTorch have variables
+that a step changes in place, so two methods of the optimizer are overridden
+for the length of the step. `docs/STEP.md` lists the calls.
 """
 
 import contextlib
@@ -19,7 +26,11 @@ from keras_nfnets.training.sam import leading_fraction, perturbation
 
 
 def check_optimizer(optimizer):
-    """Raises a ValueError if SAM cannot go with this optimizer."""
+    """Raises a ValueError if an optimizer cannot train with SAM.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer`, or `None`.
+    """
     if optimizer is None:
         return
     steps = inner_optimizer(optimizer).gradient_accumulation_steps
@@ -33,33 +44,38 @@ def check_optimizer(optimizer):
 
 
 def perturbed_weights(model, sam, *args):
-    """While open, Keras's `train_step` takes its gradient where SAM does.
+    """Perturbs the weights for one call of Keras's `train_step`.
 
-    Nothing but the weights differs there: what the first pass would change in
-    metrics, seeds and statistics is dropped.
+    Only the weights differ there. The first gradient's forward pass would also
+    change metrics, seeds and other state, and these changes are dropped.
 
     Args:
         model: A compiled `keras.Model`.
         sam: `keras_nfnets.SAM`.
-        *args: What `train_step` is called with.
+        *args: The arguments of `train_step`: the state and the data on JAX,
+            the data on TensorFlow and PyTorch.
 
     Returns:
         A context manager.
 
     Raises:
-        RuntimeError: If this version of Keras has no place to enter.
+        RuntimeError: If this version of Keras lacks a method to override.
     """
     return _PERTURBED_WEIGHTS[keras.backend.backend()](model, sam, *args)
 
 
 def _on_jax(model, sam, state, data):
-    """JAX's loss is a function of the weights: it is given moved ones."""
+    """Calls JAX's loss, a function of the weights, with moved weights.
+
+    `compute_loss_and_updates` is that function. It returns the loss and the
+    new state as values, so nothing has to be put back.
+    """
     import jax
 
     weights, others, optimizer_variables, metrics = state
-    part = leading_fraction(data, sam.fraction, _parts_of_batch())
-    # The loss is scaled as that of the step itself, which says in time when
-    # float16 overflows; the scale has no part in the direction.
+    part = leading_fraction(data, sam.fraction, _batch_shards())
+    # This loss has the loss scale of the step, so it overflows in float16 as
+    # the step's does. The scale does not change the direction.
     gradients, _ = jax.grad(model.compute_loss_and_updates, has_aux=True)(
         weights,
         others,
@@ -80,10 +96,11 @@ def _on_jax(model, sam, state, data):
     return overridden((model, "compute_loss_and_updates", moved_loss))
 
 
-def _parts_of_batch():
-    """Returns over how many devices JAX's global batch is spread.
+def _batch_shards():
+    """Returns the number of devices over which JAX's global batch is spread.
 
-    Of each the same share is taken, so that none of them waits.
+    The first gradient uses the same fraction on each of them, so that none
+    waits for the others.
     """
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -93,11 +110,15 @@ def _parts_of_batch():
 
 
 def _on_tensorflow(model, sam, data):
-    """TensorFlow's weights are variables, one for each replica."""
+    """Moves TensorFlow's variables, of which each replica has its copy.
+
+    All replicas have to move by the same offsets, so the first gradient is
+    summed over them too.
+    """
     import tensorflow as tf
 
     if not model.built:
-        # Not inside the scope below, where variables have no values yet.
+        # Inside the stateless scope below, new variables would get no values.
         model._symbolic_build(data_batch=data)
     variables = [v.value for v in model.trainable_variables]
     with _dropping_updates(model):
@@ -111,13 +132,13 @@ def _on_tensorflow(model, sam, data):
         )
     )
     gradients = [g if g is None else next(summed) for g in gradients]
-    return _moved(
+    return _moved_weights(
         model, *perturbation(gradients, sam.rho), _assign, "apply_gradients"
     )
 
 
 def _assign(variables, values):
-    """Assigns on every replica, as Keras's optimizers do."""
+    """Assigns to TensorFlow's variables on each replica, as optimizers do."""
     import tensorflow as tf
 
     def assign(strategy, variables, values):
@@ -135,7 +156,7 @@ def _assign(variables, values):
 
 
 def _on_torch(model, sam, data):
-    """PyTorch has one replica, and weights that change in place."""
+    """Moves PyTorch's parameters in place, on its one replica."""
     import torch
 
     parameters = [v.value for v in model.trainable_variables]
@@ -147,7 +168,8 @@ def _on_torch(model, sam, data):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
-    return _moved(model, *perturbation(gradients, sam.rho), assign, "apply")
+    offsets, factor = perturbation(gradients, sam.rho)
+    return _moved_weights(model, offsets, factor, assign, "apply")
 
 
 _PERTURBED_WEIGHTS = {
@@ -158,17 +180,22 @@ _PERTURBED_WEIGHTS = {
 
 
 def _dropping_updates(model):
-    """Returns a scope in which nothing is assigned to any variable."""
+    """Returns a scope that drops all assignments to variables.
+
+    Keras's stateless scope collects assignments instead of making them, and
+    nobody reads them afterwards.
+    """
     scope = keras.StatelessScope(collect_losses=True)
     for variable in model.trainable_variables:
-        # Where Keras looks for the weights of its regularizers. The variable
-        # and not its value, since `keras.remat` passes gradients to variables.
+        # Keras's regularizers look for their weights in the scope. They get the
+        # backend's variable and no tensor, or `keras.remat` would not pass a
+        # gradient to it.
         scope.add_update((variable, variable.value))
     return scope
 
 
 def _loss(model, data):
-    """Returns the loss that Keras's own step takes the gradient of."""
+    """Returns the scaled loss, computed as in Keras's own `train_step`."""
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     kwargs = {"training": True} if model._call_has_training_arg else {}
     outputs = model(x, **kwargs)
@@ -179,10 +206,10 @@ def _loss(model, data):
 
 
 class _Saved(threading.local):
-    """What a step saves while weights are moved.
+    """The values that a step saves while the weights are moved.
 
-    TensorFlow's replicas are threads that share an optimizer, and each of
-    them must find its own.
+    TensorFlow traces each replica in its own thread, with one optimizer for
+    all. So each thread has its own values.
     """
 
     weights = None
@@ -193,15 +220,17 @@ _saved = _Saved()
 
 
 @contextlib.contextmanager
-def _moved(model, offsets, factor, assign, update):
-    """While open, the variables are moved, until the optimizer updates them.
+def _moved_weights(model, offsets, factor, assign, update):
+    """Moves the variables in place until the optimizer updates them.
 
     Args:
         model: A compiled `keras.Model`.
-        offsets: List of tensors or `None`, by how much.
-        factor: Tensor, what the loss is multiplied by.
-        assign: Function of a list of variables and one of their values.
-        update: String, the optimizer's method that Keras's step calls.
+        offsets: List of tensors, one for each trainable variable, or `None`
+            for a variable that stays.
+        factor: Scalar tensor that multiplies the loss, see `perturbation`.
+        assign: Function of a list of variables and a list of their values.
+        update: String, the name of the optimizer's method that Keras's step
+            calls with the gradients.
     """
     optimizer = model.optimizer
     pairs = [
@@ -211,7 +240,7 @@ def _moved(model, offsets, factor, assign, update):
     ]
     variables = [v for v, _ in pairs]
 
-    def put_back():
+    def restore():
         weights, _saved.weights = _saved.weights, None
         if weights is not None:
             assign(variables, weights)
@@ -220,13 +249,13 @@ def _moved(model, offsets, factor, assign, update):
         scaled = type(optimizer).scale_loss(optimizer, loss)
         return ops.multiply(scaled, _saved.factor)
 
-    def put_back_and_update(*args, **kwargs):
-        put_back()
+    def restore_and_update(*args, **kwargs):
+        restore()
         return getattr(type(optimizer), update)(optimizer, *args, **kwargs)
 
     methods = (
         (optimizer, "scale_loss", scale_loss),
-        (optimizer, update, put_back_and_update),
+        (optimizer, update, restore_and_update),
     )
     with overridden(*methods):
         _saved.factor = factor
@@ -235,5 +264,5 @@ def _moved(model, offsets, factor, assign, update):
             assign(variables, [v + e for v, e in pairs])
             yield
         finally:
-            # Where the step was interrupted, or has nothing to update.
-            put_back()
+            # The step may have been interrupted, or have nothing to update.
+            restore()

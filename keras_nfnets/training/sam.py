@@ -1,4 +1,8 @@
-"""Defines the settings and the arithmetic of SAM.
+"""Defines the settings and the arithmetic of sharpness-aware minimization.
+
+Users pass a `SAM` to `AGCModel.compile`. `perturbation` and `leading_fraction`
+are pure functions, for training loops of one's own. The module `perturbed`
+calls them inside of Keras's step.
 
 Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412), Section 2.
 """
@@ -20,18 +24,19 @@ from keras_nfnets.training.unitwise import square_sum
 class SAM:
     """Settings of sharpness-aware minimization, for `AGCModel.compile(sam=)`.
 
-    A step takes two gradients. With the first, g, of a fraction of the batch,
-    all trainable weights are moved by `rho * g / (norm(g) + 1e-12)`, where
-    the norm is that of all of them together. There the second is taken, of
-    the whole batch, by which the optimizer updates the weights as they were.
+    A step computes two gradients. The first, g, is that of a fraction of the
+    batch. All trainable weights move by `rho * g / (norm(g) + 1e-12)`, where
+    the norm is taken over all weights together. The second gradient is that of
+    the whole batch, at the moved weights. The weights move back, and the
+    optimizer updates them by the second gradient.
 
     Args:
-        rho: Float, how far the weights are moved, in the units of their
-            norm. Defaults to `0.05`.
-        fraction: Float in (0, 1], the part of the batch that the first
-            gradient is taken of: its first samples, rounded, and at least
-            one. Of each replica's part of the batch where there are several.
-            A step costs about `1 + fraction` times as much. Defaults to `0.2`.
+        rho: Float, the distance by which the weights move, in the L2 norm of
+            all weights. Defaults to `0.05`.
+        fraction: Float in (0, 1], the fraction of the batch for the first
+            gradient. It is the first samples of the batch, or of each
+            replica's part of it, rounded and at least one. A step costs about
+            `1 + fraction` times as much as without SAM. Defaults to `0.2`.
 
     Raises:
         ValueError: If `rho` is not positive, or `fraction` is outside (0, 1].
@@ -68,27 +73,31 @@ class SAM:
 def perturbation(
     gradients: Sequence[Tensor | None], rho: float
 ) -> tuple[list[Tensor | None], Tensor]:
-    """Returns by how much SAM moves each weight, and what to scale the loss by.
+    """Returns the offset of each weight, and a factor for the loss.
 
-    The second is 1, or NaN where the norm of the gradients is not finite. No
-    weight is moved then, so that the model's state stays finite, and the loss
-    times NaN makes the step's gradient NaN, which loss scaling skips.
+    The factor is 1, or NaN if the norm of the gradients is not finite. The
+    offsets are zero then, so that the model's state stays finite. The loss
+    times NaN gives the step a gradient of NaN, which loss scaling skips.
 
-    The second gradient alone would not tell: that of a fraction of the batch
-    may overflow in float16 where that of the whole does not. The step would
-    be taken without SAM, and as nothing lowers the scale, so would those that
-    follow.
+    Without the factor an overflow in the first gradient would go unnoticed,
+    since the second gradient, of the whole batch, need not overflow in
+    float16. The step would train without SAM. Nothing would lower the loss
+    scale, so the following steps would too.
 
     Args:
         gradients: List of tensors, or `None` where there is no gradient.
         rho: Float, see `SAM`.
 
     Returns:
-        A list of tensors or `None`, and a scalar tensor.
+        A list of tensors, or `None` where there is no gradient, and a scalar
+        tensor.
 
     Example:
 
-    >>> offsets, factor = keras_nfnets.sam.perturbation([gradient], rho=0.05)
+    >>> gradient = keras.ops.array([3.0, 4.0])
+    >>> [offset], factor = keras_nfnets.sam.perturbation([gradient], rho=0.05)
+    >>> [round(float(x), 4) for x in offset], float(factor)
+    ([0.03, 0.04], 1.0)
 
     Reference: [Foret et al., 2021](https://arxiv.org/abs/2010.01412),
     Equation 2
@@ -110,23 +119,28 @@ def leading_fraction(data: Any, fraction: float, parts: int = 1) -> Any:
     """Returns the first samples of each part of a batch, as a smaller batch.
 
     Args:
-        data: Nested structure of tensors with a batch axis, or `None` in it.
-        fraction: Float, see `SAM`.
-        parts: Integer, how many equal parts the batch has. Defaults to `1`.
+        data: Nested structure of tensors `(batch, ...)`, or `None` in place of
+            a tensor.
+        fraction: Float in (0, 1], see `SAM`.
+        parts: Integer, number of equal parts of the batch: one for each
+            device that holds a part of it. Defaults to `1`.
 
     Returns:
-        The same structure.
+        The same structure, of tensors with fewer samples.
 
     Example:
 
+    >>> x, y = keras.ops.ones((10, 8, 8, 3)), keras.ops.ones((10,))
     >>> x, y = keras_nfnets.sam.leading_fraction((x, y), fraction=0.2)
+    >>> x.shape[0], y.shape[0]
+    (2, 2)
     """
 
     def first(x):
         if x is None:
             return None
         size = ops.shape(x)[0] // parts
-        count = _count(size, fraction)
+        count = _sample_count(size, fraction)
         if parts == 1:
             return x[:count]
         x = ops.reshape(x, (parts, size, *x.shape[1:]))[:, :count]
@@ -135,9 +149,12 @@ def leading_fraction(data: Any, fraction: float, parts: int = 1) -> Any:
     return keras.tree.map_structure(first, data)
 
 
-def _count(size, fraction):
+def _sample_count(size, fraction):
+    """Returns a rounded fraction of a batch's size, at least 1.
+
+    The size is a tensor where TensorFlow traces for batches of any size.
+    """
     if isinstance(size, int):
         return max(1, round(fraction * size))
-    # TensorFlow may trace for batches of any size.
     count = ops.round(fraction * ops.cast(size, "float32"))
     return ops.maximum(ops.cast(count, "int32"), 1)

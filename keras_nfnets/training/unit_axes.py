@@ -1,8 +1,10 @@
-"""Finds the units of AGC in a model, and what is excluded.
+"""Finds the units that AGC clips in a model, and the excluded variables.
 
-The axes of a unit come from one function, `unit_axes`: the layer says them
-itself, or the table below knows the layer, or the papers' rule for the rank
-applies.
+A unit is the set of weights that feed one output neuron. It is given by the
+axes of a variable that it spans: `(0, 1, 2)` for a 2D convolution's kernel.
+`unit_axes` finds the axes of one variable. It asks the layer first, then the
+table of Keras's layers, then the papers' rule for the rank.
+`units_of_variables` finds those of a whole model, and applies `exclude`.
 """
 
 import re
@@ -12,12 +14,12 @@ from keras.src.models.functional import Functional
 
 from keras_nfnets.training.unit_layout import axes_of_shape, is_vector
 
-# What is clipped as one.
+# The values of `unit` of `AGC`.
 UNITS = ("neuron", "tensor")
 
-# Layers of Keras: a class, the name of its variable, and the axes that feed one
-# output unit. The rank alone does not tell: a Conv1D kernel and a multi-head
-# kernel share it.
+# The class of a layer of Keras, the name of its variable, and the axes that
+# feed one output unit. The rank alone is not enough: the kernels of a Conv1D
+# and of multi-head attention both have rank 3.
 _UNIT_AXES = [
     (keras.layers.Conv1D, "kernel", (0, 1)),
     (keras.layers.Conv2D, "kernel", (0, 1, 2)),
@@ -43,11 +45,12 @@ def units_of_variables(variables, exclude, unit="neuron", model=None):
         exclude: As in `keras_nfnets.AGC`.
         unit: As in `keras_nfnets.AGC`. Defaults to `"neuron"`.
         model: `keras.Model` whose layers own the variables, trainable or
-            not. Defaults to `None`: the rule for the rank, and no classifier.
+            not. Defaults to `None`: every variable follows the rule for its
+            rank, and no classifier is known.
 
     Returns:
-        A list of the axes that make one unit, `None` for what is left as it
-        is.
+        A list of tuples of integers, the axes of each variable that make one
+        unit, or `None` for a variable that is not clipped.
 
     Raises:
         ValueError: If a part of `exclude` matches nothing, the model does not
@@ -71,10 +74,13 @@ def units_of_variables(variables, exclude, unit="neuron", model=None):
 
 
 def _owners(model, variables):
-    """Returns the innermost layer that owns each variable, by its id."""
+    """Returns a dictionary from a variable's id to its innermost layer.
+
+    Raises a ValueError if the model lacks a variable.
+    """
     owners = {}
     for layer in model._flatten_layers():
-        # Outer layers come first, so that the innermost owner stays.
+        # Outer layers come first, and inner layers overwrite them.
         owners |= {id(v): layer for v in layer.weights}
     missing = [v.path for v in variables if id(v) not in owners]
     if missing:
@@ -89,16 +95,16 @@ def unit_axes(layer, variable):
     """Returns the axes of a layer's variable that make one unit.
 
     - A vector or a scalar is one unit.
-    - A layer with an attribute `kernel_unit_axes` (all of this package with a
-      kernel, and any of one's own) says the axes of its `kernel`.
-    - `EinsumDense` says them in its equation.
-    - Other layers of Keras are in a table.
-    - What is left goes by its rank: axis 0 of rank 2 and 3, axes 0 to 2 of
-      rank 4.
+    - A layer may name the axes of its `kernel` in an attribute
+      `kernel_unit_axes`. All layers of this package with a kernel do.
+    - The equation of an `EinsumDense` gives the axes.
+    - A table has those of Keras's other layers.
+    - Any other variable follows the papers' rule for its rank: axis 0 for
+      ranks 2 and 3, axes 0 to 2 for rank 4.
 
     Args:
-        layer: The `keras.layers.Layer` that owns the variable, or `None`
-            where that is not known.
+        layer: The `keras.layers.Layer` that owns the variable, or `None` if
+            it is not known.
         variable: `keras.Variable`.
 
     Returns:
@@ -131,10 +137,24 @@ def unit_axes(layer, variable):
 
 
 def classifier_kernels(model):
-    """Returns the kernels of the dense layers that make the model's outputs.
+    """Returns the kernels of the dense layers that compute the outputs.
 
-    A functional model says which layers these are; of a subclassed one the
-    last layer is taken.
+    A functional model knows the layers before its outputs. Of a subclassed
+    model the last layer with weights is taken.
+
+    Args:
+        model: Built `keras.Model`.
+
+    Returns:
+        A list of `keras.Variable`, empty if the outputs come from other
+        layers.
+
+    Example:
+
+    >>> inputs = keras.Input((4,))
+    >>> model = keras.Model(inputs, keras.layers.Dense(2, name="out")(inputs))
+    >>> [kernel.path for kernel in classifier_kernels(model)]
+    ['out/kernel']
     """
     ends = _output_layers(model) if isinstance(model, Functional) else [model]
     leaves = [_last_leaf(end) for end in ends]
@@ -143,7 +163,11 @@ def classifier_kernels(model):
 
 
 def _output_layers(model):
-    """Returns the layers with weights that stand nearest to the outputs."""
+    """Returns the last layers with weights before each output.
+
+    It walks from the outputs back through the graph of a functional model, and
+    through layers without weights, such as an activation.
+    """
     found, tensors = {}, list(model.outputs)
     while tensors:
         history = tensors.pop()._keras_history
@@ -157,7 +181,11 @@ def _output_layers(model):
 
 
 def _last_leaf(layer):
-    """Returns the last layer inside this one that has weights of its own."""
+    """Returns the last layer inside of this one that has weights, or `None`.
+
+    A layer counts only if it has no layers inside: the `Head` is not, its
+    classifier is.
+    """
     leaves = [
         leaf
         for leaf in layer._flatten_layers()
@@ -167,12 +195,17 @@ def _last_leaf(layer):
 
 
 def _excluded(variables, exclude, model):
-    """Returns the ids of the variables that are not clipped."""
+    """Returns the ids of the variables that are not clipped.
+
+    Raises a ValueError for a pattern or function that matches nothing, which
+    would hide a typing error.
+    """
     if isinstance(exclude, str) and exclude == "classifier":
         kernels = [] if model is None else classifier_kernels(model)
         return {id(v) for v in kernels}
     if model is not None:
-        variables = model.weights  # some of them may be frozen
+        # Patterns may name frozen weights, which are not among the variables.
+        variables = model.weights
     if callable(exclude):
         rules = {getattr(exclude, "__name__", repr(exclude)): exclude}
     else:
@@ -192,6 +225,10 @@ def _excluded(variables, exclude, model):
 
 
 def _einsum_axes(equation):
+    """Returns the axes of the kernel that an equation sums over.
+
+    In `"abc,cde->abde"` that is axis 0 of the kernel, c.
+    """
     operands, output = equation.replace(" ", "").split("->")
     kernel = operands.split(",")[1]
     return tuple(i for i, axis in enumerate(kernel) if axis not in output)

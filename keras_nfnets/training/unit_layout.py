@@ -1,10 +1,10 @@
-"""Arranges variables so that their units stand in one vector.
+"""Arranges variables so that one vector has a number for each of their units.
 
-A unit is the set of weights that AGC clips together. `UnitLayout` knows the
-units of one variable: which axes they reduce, in which shape the variable is
-handled, and how a vector with one number per unit is applied to it. A training
-step concatenates the vectors of all variables, so that what is done per unit
-takes a handful of operations however many variables there are.
+A unit is the set of weights that AGC clips together. A training step computes
+the norms of all units of all variables, concatenates them to one vector, and
+clips that vector. So the clipping takes a few operations, however many
+variables a network has. `UnitLayout` translates between one variable and its
+part of the vector.
 """
 
 import dataclasses
@@ -17,18 +17,23 @@ from keras_nfnets.layers.device import on_tensorflow_cpu
 
 
 def is_vector(shape):
-    """Returns whether a shape squeezes to a vector or a scalar.
+    """Returns whether a shape is a vector or a scalar without axes of size 1.
 
     Args:
         shape: Tuple of integers.
+
+    Example:
+
+    >>> is_vector((1, 1, 64)), is_vector((3, 64))
+    (True, False)
     """
     return sum(size > 1 for size in shape) <= 1
 
 
 def axes_of_shape(shape):
-    """Returns the axes that make one unit by the papers' rule for the rank.
+    """Returns the axes that make one unit, by the papers' rule for the rank.
 
-    - What squeezes to a vector or a scalar: all axes, one unit.
+    - A vector or a scalar, also with axes of size 1: all axes. It is one unit.
     - Rank 2 `(inputs, units)` and rank 3: axis 0.
     - Rank 4 `(height, width, inputs, units)`: axes 0 to 2.
 
@@ -40,6 +45,14 @@ def axes_of_shape(shape):
 
     Raises:
         ValueError: If the rank is above 4.
+
+    Example:
+
+    >>> axes_of_shape((3, 3, 16, 8)), axes_of_shape((16, 8))
+    ((0, 1, 2), (0,))
+
+    Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
+    Section 3; the ranks are those of the papers' code
     """
     rank = len(shape)
     if is_vector(shape):
@@ -56,11 +69,17 @@ def axes_of_shape(shape):
 
 @dataclasses.dataclass(frozen=True)
 class UnitLayout:
-    """Layout of the units of one variable.
+    """The units of one variable, and how to compute with them.
 
     Args:
         shape: Tuple of integers, the variable's shape.
-        axes: Tuple of integers, the axes that one unit reduces.
+        axes: Tuple of integers, the axes that one unit spans.
+
+    Example:
+
+    >>> layout = UnitLayout((3, 3, 16, 8), (0, 1, 2))
+    >>> layout.count, layout.unit_shape
+    (8, (1, 1, 1, 8))
     """
 
     shape: tuple[int, ...]
@@ -72,19 +91,20 @@ class UnitLayout:
 
         Args:
             variable: Variable or tensor of known shape.
-            axes: Tuple of integers. Defaults to `None`, the papers' rule.
+            axes: Tuple of integers, the axes that one unit spans. Defaults to
+                `None`, the papers' rule for the rank.
         """
         shape = tuple(variable.shape)
         return cls(shape, axes_of_shape(shape) if axes is None else tuple(axes))
 
     @functools.cached_property
     def arranged(self):
-        """The shape in which the variable is handled, and a unit's axes there.
+        """The shape in which AGC computes, and the axes of a unit in it.
 
-        A kernel whose last axis has the units is handled as a matrix with a
-        unit in each column. XLA would otherwise copy the kernels of grouped
-        convolutions into another layout on a TPU. TensorFlow's CPU kernels
-        need no matrix, and its graph is built faster without the reshapes.
+        A kernel with its units on the last axis becomes a matrix, one unit in
+        each column. On a TPU XLA would otherwise copy the kernels of grouped
+        convolutions into another layout. A TensorFlow CPU needs no matrix, and
+        its graph is built faster without the reshapes.
         """
         units_last = self.axes == tuple(range(len(self.shape) - 1))
         if len(self.shape) > 2 and units_last and not on_tensorflow_cpu():
@@ -93,13 +113,13 @@ class UnitLayout:
 
     @functools.cached_property
     def broadcasts(self):
-        """Whether a vector of units broadcasts to the arranged tensor."""
+        """Whether a vector of one number per unit broadcasts as it is."""
         shape, axes = self.arranged
         return len(shape) > 0 and axes == tuple(range(max(len(shape) - 1, 1)))
 
     @property
     def unit_shape(self):
-        """The shape of one number per unit that broadcasts to the variable."""
+        """The variable's shape with size 1 on the axes that a unit spans."""
         return tuple(
             1 if axis in self.axes else size
             for axis, size in enumerate(self.shape)
@@ -107,11 +127,15 @@ class UnitLayout:
 
     @property
     def count(self):
-        """How many units the variable has."""
+        """The number of units of the variable."""
         return math.prod(self.unit_shape)
 
     def arrange(self, x):
-        """Returns a dense tensor of the variable's shape as it is handled."""
+        """Reshapes a tensor of the variable's shape to that of `arranged`.
+
+        Args:
+            x: Tensor or variable, no sparse gradient.
+        """
         x, shape = ops.convert_to_tensor(x), self.arranged[0]
         return x if shape == self.shape else ops.reshape(x, shape)
 
@@ -119,11 +143,11 @@ class UnitLayout:
         """Multiplies each unit of an arranged tensor by its factor.
 
         Args:
-            arranged: Tensor, of `arrange`.
+            arranged: Tensor, the result of `arrange`.
             factors: Float32 vector `(count,)`.
 
         Returns:
-            A tensor of the variable's shape and the arranged one's dtype.
+            A tensor of the variable's shape and the argument's dtype.
         """
         shape, axes = self.arranged
         if not self.broadcasts:
@@ -139,7 +163,8 @@ class UnitLayout:
         """Multiplies each unit of a sparse gradient by its factor.
 
         Args:
-            gradient: `tf.IndexedSlices`, the rows of an embedding in use.
+            gradient: `tf.IndexedSlices`, the gradient of an embedding: a row
+                for each use of a token.
             factors: Float32 vector `(count,)`.
 
         Returns:

@@ -1,7 +1,9 @@
 """Computes AGC: the norms of units, the clip of Equation 3, and a whole step.
 
-`unitwise_norm` takes one variable. `unitwise_clip` is the paper's equation, on
-norms. `clip_units` applies it to the gradients of a whole step.
+`unitwise_norm` computes the norms of one variable's units. `unitwise_clip` is
+the paper's Equation 3, on vectors of norms. `clip_units` applies it to the
+gradients of a whole step: it concatenates the norms of all variables, clips
+once, and splits the factors again.
 
 Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3.
 """
@@ -20,14 +22,16 @@ from keras_nfnets.training.unit_layout import UnitLayout, axes_of_shape
 def unitwise_norm(x, axes=None):
     """Returns the L2 norm of each unit's part of a weight or gradient.
 
-    A unit is one output neuron: axis 0 is reduced for `(inputs, outputs)` and
-    for rank 3, axes 0 to 2 for `(height, width, inputs, outputs)`. What
-    squeezes to a vector or a scalar (a gain, a bias) is one unit as a whole.
+    A unit is one output neuron. The norm is taken over these axes:
+
+    - `(inputs, outputs)`, and any rank 3: axis 0.
+    - `(height, width, inputs, outputs)`: axes 0 to 2.
+    - A vector or a scalar, such as a gain or a bias: all axes.
 
     Args:
         x: Tensor or variable.
-        axes: Tuple of integers, the axes that make one unit, where the layer
-            is not one of the papers'. Defaults to `None`, the rule above.
+        axes: Tuple of integers, the axes that make one unit, for a layer that
+            the papers do not have. Defaults to `None`, the rule above.
 
     Returns:
         A float32 tensor (float64 for float64) that broadcasts against `x`.
@@ -48,25 +52,33 @@ def unitwise_norm(x, axes=None):
 
 
 def unitwise_clip(gradient_norms, weight_norms, clipping, epsilon):
-    """Returns what AGC multiplies the gradient of each unit by.
+    """Returns the factor by which AGC multiplies the gradient of each unit.
 
     Args:
-        gradient_norms: Tensor, a norm for each unit.
-        weight_norms: Tensor of the same shape.
+        gradient_norms: Tensor, the norm of each unit's gradient.
+        weight_norms: Tensor of the same shape, the norm of each unit's
+            weights.
         clipping: Float, largest allowed ratio of the two.
         epsilon: Float, floor under `weight_norms`.
 
     Returns:
-        Two tensors of that shape: the factors, 1 where a unit is not clipped,
-        and booleans that are true where one is.
+        Two tensors of that shape: the factors, which are 1 where a unit is not
+        clipped, and booleans, which are true where a unit is clipped.
+
+    Example:
+
+    >>> gradients, weights = keras.ops.array([1.0, 0.1]), keras.ops.ones(2)
+    >>> factors, _ = unitwise_clip(gradients, weights, 0.2, 1e-3)
+    >>> [round(float(factor), 2) for factor in factors]
+    [0.2, 1.0]
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
     Equation 3
     """
     limits = clipping * ops.maximum(weight_norms, epsilon)
     clipped = gradient_norms > limits
-    # The floor is that of the papers' code. It matters only where
-    # `clipping * epsilon` is below it.
+    # The papers' code has the floor of 1e-6. It changes the result only if
+    # `clipping * epsilon` is smaller.
     factors = limits / ops.maximum(gradient_norms, 1e-6)
     return ops.where(clipped, factors, 1.0), clipped
 
@@ -79,18 +91,18 @@ def clip_units(gradients, variables, clipping, epsilon, axes=None):
         variables: List of variables or tensors, one per gradient.
         clipping: Float, as in `AGC`.
         epsilon: Float, as in `AGC`.
-        axes: List with the axes of each variable that make one unit. Defaults
-            to `None`, the papers' rule for each.
+        axes: List of tuples of integers, the axes of each variable that make
+            one unit. Defaults to `None`, the papers' rule for each rank.
 
     Returns:
         A list of gradients with the same dtypes, and `ClipStatistics`, or
-        `None` without any gradient.
+        `None` if there is no gradient at all.
     """
     axes = axes or [None] * len(gradients)
     present = [i for i, g in enumerate(gradients) if g is not None]
     if not present:
         return list(gradients), None
-    # Of weights, as a gradient's shape may not be known while tracing.
+    # A gradient's shape may be unknown while tracing, that of weights is not.
     layouts = {i: UnitLayout.of(variables[i], axes[i]) for i in present}
     arranged = {
         i: layout.arrange(_dense(gradients[i], layout.shape))
@@ -122,27 +134,33 @@ def square_sum(x, axes=None):
 
     Args:
         x: Tensor or variable.
-        axes: Tuple of integers, the axes to sum over, which stay as axes of
-            size one. Defaults to `None`: all are summed over, to a scalar.
+        axes: Tuple of integers, the axes to sum over, which keep size 1.
+            Defaults to `None`: the sum over all axes, a scalar.
+
+    Returns:
+        A float32 tensor (float64 for float64).
     """
     x = _at_least_float32(x)
     return ops.sum(ops.square(x), axis=axes, keepdims=axes is not None)
 
 
 def _at_least_float32(x):
+    """Casts to float32, in which squares of float16 do not overflow."""
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return x
     return ops.cast(x, "float32")
 
 
 def _is_sparse(gradient):
-    return hasattr(gradient, "dense_shape")  # of tf.IndexedSlices
+    """Returns whether a gradient is a `tf.IndexedSlices`, an embedding's."""
+    return hasattr(gradient, "dense_shape")
 
 
 def _dense(gradient, shape):
-    """Sums the rows of an embedding's gradient, one for each use of it.
+    """Returns a dense gradient, in which the rows of one token are summed.
 
-    Keras's operations would square each by itself.
+    A sparse gradient has a row for each use of a token. Keras's operations
+    would square each row by itself, and the norm would be wrong.
     """
     if _is_sparse(gradient):
         return ops.reshape(gradient, shape)
@@ -150,14 +168,14 @@ def _dense(gradient, shape):
 
 
 def _norms_of_all(arranged, layouts):
-    """Concatenates the norms of all units of all variables.
+    """Returns the norms of all units of all variables as one vector.
 
     Args:
-        arranged: Dictionary of the tensors of `UnitLayout.arrange`.
+        arranged: Dictionary of tensors, from `UnitLayout.arrange`.
         layouts: Dictionary of `UnitLayout`s by the same keys.
 
     Returns:
-        A vector, in the order of the keys.
+        A float32 vector, in the order of the keys.
     """
     norm = _fused_norm() if on_tensorflow_cpu() else _norm
     vectors = []
@@ -165,27 +183,29 @@ def _norms_of_all(arranged, layouts):
         shape, axes = layouts[i].arranged
         one_unit = len(axes) == len(shape)
         norms = norm(_at_least_float32(tensor), axes, one_unit)
-        # One operation less in TensorFlow's graph for most variables.
+        # Most norms are vectors already, and need no operation of the graph.
         flat = layouts[i].broadcasts
         vectors.append(norms if flat else ops.reshape(norms, (-1,)))
     return ops.concatenate(vectors)
 
 
 def _split(vector, layouts):
-    """Undoes the concatenation of what all units of all variables have."""
+    """Splits a vector over all units into one vector for each variable."""
     counts = [layout.count for layout in layouts.values()]
     parts = ops.split(vector, list(itertools.accumulate(counts)))[:-1]
     return dict(zip(layouts, parts, strict=True))
 
 
 def _norm(tensor, axes, keepdims):
+    """Returns the L2 norm over these axes, with plain operations."""
     return ops.sqrt(ops.sum(ops.square(tensor), axis=axes, keepdims=keepdims))
 
 
 def _fused_norm():
-    """Returns `_norm` in one of TensorFlow's own operations.
+    """Returns a function as `_norm`, with one operation of TensorFlow.
 
-    The axes of many kernels are one constant of the graph.
+    The function makes a constant of the graph for each tuple of axes, and uses
+    it for all variables with these axes.
     """
     import tensorflow as tf
 

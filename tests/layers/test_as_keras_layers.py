@@ -1,5 +1,7 @@
 """The layers do what Keras's own do: its basic tests, LoRA, subclasses."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -38,6 +40,15 @@ ROWS = [
 
 def test_every_public_layer_has_a_row():
     assert {name for name, *_ in ROWS} == set(layers.__all__)
+
+
+@pytest.mark.parametrize("name, arguments", [row[:2] for row in ROWS])
+def test_arguments_are_spelled_out(name, arguments):
+    """`**kwargs` holds what every layer of Keras takes, and nothing else."""
+    layer = getattr(layers, name)
+    of_every_layer = keras.layers.Layer().get_config().keys()
+    own = layer(**arguments).get_config().keys() - of_every_layer
+    assert own <= inspect.signature(layer).parameters.keys()
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ ALONE = [0, 2, 4, 6, 1, 3, 5, 7]
 
 def clip_before_the_sum():
     """The mistake that the order of a step is there to avoid."""
-    updates = agc_step._UpdatesOnTensorFlow
+    updates = agc_step._ClippingOnTensorFlow
 
     def clip_then_sum(self, grads_and_vars):
         gradients, variables = zip(*grads_and_vars, strict=True)

@@ -189,7 +189,7 @@ def test_resumed_fit_continues_the_same_trajectory(tmp_path, optimizer):
 
 
 def test_keras_without_the_place_for_clipping_is_refused(monkeypatch):
-    monkeypatch.setitem(agc_step._PLACE, BACKEND, "_renamed_by_keras")
+    monkeypatch.setitem(agc_step._HOOKED_METHOD, BACKEND, "_renamed_by_keras")
     with pytest.raises(RuntimeError, match="has no _renamed_by_keras"):
         dense_model().compile(keras.optimizers.SGD(0.1), "mse")
 

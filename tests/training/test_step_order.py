@@ -64,7 +64,7 @@ def test_agc_enters_where_the_table_says():
     from keras_nfnets.training import agc_step
 
     (name,) = (name for _, name, enters in table() if "AGC" in enters)
-    assert name == agc_step._PLACE[BACKEND]
+    assert name == agc_step._HOOKED_METHOD[BACKEND]
 
 
 def test_the_page_names_the_tested_versions():
