@@ -115,17 +115,21 @@ class Head(Composite):
         self.conv = self._conv(filters, 1, "conv") if filters else None
         self.act = self._act("act")
         if classes is not None:
-            self.drop = keras.layers.Dropout(
-                dropout, dtype=self.dtype_policy, name="dropout"
-            )
-            self.classifier = keras.layers.Dense(
-                classes,
-                kernel_initializer=keras.initializers.RandomNormal(
-                    stddev=classifier_std
-                ),
-                dtype=self.dtype_policy,
-                name="classifier",
-            )
+            self._make_classifier()
+
+    def _make_classifier(self):
+        """Makes the dropout and the dense layer behind the pooling."""
+        self.drop = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name="dropout"
+        )
+        self.classifier = keras.layers.Dense(
+            self.classes,
+            kernel_initializer=keras.initializers.RandomNormal(
+                stddev=self.classifier_std
+            ),
+            dtype=self.dtype_policy,
+            name="classifier",
+        )
 
     def build(self, input_shape: Shape) -> None:
         if self.conv:
