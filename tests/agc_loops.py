@@ -1,8 +1,10 @@
 """Training steps and loops written by hand, as users write them."""
 
+import agc_models
 import keras
 import numpy as np
-from helpers import BACKEND, to_numpy
+import numpy_model
+from helpers import BACKEND
 
 
 def data(samples=32):
@@ -12,29 +14,13 @@ def data(samples=32):
 
 
 def dense_model(cls=keras.Model):
-    inputs = keras.Input((8,))
-    x = keras.layers.Dense(6, "tanh", name="hidden")(inputs)
-    model = cls(inputs, keras.layers.Dense(3, name="top")(x))
-    rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(size=v.shape) for v in model.weights])
-    return model
+    return agc_models.dense_model(cls)
 
 
-def by_hand(rate, clipping, epochs, batch=8):
-    """SGD with AGC on `dense_model`, in float64 NumPy."""
-    x, y = (a.astype("float64") for a in data())
-    w, b, v, c = (to_numpy(p).astype("float64") for p in dense_model().weights)
-    for start in [*range(0, len(x), batch)] * epochs:
-        xs, ys = x[start : start + batch], y[start : start + batch]
-        h = np.tanh(xs @ w + b)
-        d_out = 2 * (h @ v + c - ys) / ys.size
-        d_h = (d_out @ v.T) * (1 - h**2)
-        grads = [xs.T @ d_h, d_h.sum(0), h.T @ d_out, d_out.sum(0)]
-        for p, g, clip in zip((w, b, v, c), grads, (1, 1, 0, 1), strict=True):
-            norm = np.sqrt((g**2).sum(0, keepdims=True))
-            limit = clipping * np.sqrt((p**2).sum(0, keepdims=True))
-            p -= rate * g * (np.minimum(1, limit / norm) if clip else 1)
-    return [w, b, v, c]
+def by_hand(rate, clipping, epochs):
+    """The weights of `dense_model` after SGD with AGC, in float64 NumPy."""
+    steps = numpy_model.batches(8, *data()) * epochs
+    return numpy_model.train(steps, rate, clipping)
 
 
 def mean_squared_error(model, x, y):

@@ -2,9 +2,8 @@
 
 import keras
 import numpy as np
-from helpers import (
-    to_numpy,
-)
+import numpy_model
+from helpers import to_numpy
 
 import keras_nfnets
 from keras_nfnets.training.agc_rules import inner_optimizer
@@ -18,14 +17,12 @@ def image_data(samples=32, size=32, classes=5):
     return x, rng.integers(0, classes, samples)
 
 
-def dense_model(cls=keras_nfnets.AGCModel, dtype=None):
-    """Small, and with every kind of unit that a Dense model has."""
+def dense_model(cls=keras_nfnets.AGCModel, hidden=keras.layers.Dense):
+    """The network of `numpy_model`, with its initial parameters."""
     inputs = keras.Input((8,))
-    x = keras.layers.Dense(6, "tanh", dtype=dtype, name="hidden")(inputs)
-    outputs = keras.layers.Dense(3, dtype=dtype, name="top")(x)
-    model = cls(inputs, outputs)
-    rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(size=v.shape) for v in model.weights])
+    x = hidden(6, "tanh", name="hidden")(inputs)
+    model = cls(inputs, keras.layers.Dense(3, name="top")(x))
+    model.set_weights(numpy_model.initial_parameters())
     return model
 
 
@@ -37,25 +34,12 @@ def dense_data(samples=32):
     )
 
 
-def by_hand(x, y, steps, rate=0.1, batch=8, clipping=CLIPPING, epsilon=1e-3):
-    """SGD with AGC on `dense_model`, in float64 numpy."""
-    w, b, v, c = (to_numpy(p).astype("float64") for p in dense_model().weights)
-    for start in range(0, steps * batch, batch):
-        xs, ys = (a[start : start + batch].astype("float64") for a in (x, y))
-        h = np.tanh(xs @ w + b)
-        d_out = 2 * (h @ v + c - ys) / ys.size
-        d_h = (d_out @ v.T) * (1 - h**2)
-        grads = [xs.T @ d_h, d_h.sum(0), h.T @ d_out, d_out.sum(0)]
-        axes = [(0,), (0,), None, (0,)]  # the top's kernel is not clipped
-        for p, g, axis in zip((w, b, v, c), grads, axes, strict=True):
-            factor = 1.0
-            if axis is not None:
-                norm = np.sqrt((g**2).sum(axis, keepdims=True))
-                weight = np.sqrt((p**2).sum(axis, keepdims=True))
-                limit = clipping * np.maximum(weight, epsilon)
-                factor = np.minimum(1, limit / np.maximum(norm, 1e-6))
-            p -= rate * g * factor
-    return [w, b, v, c]
+def by_hand(x, y, steps, batch=8, sample_weights=None):
+    """The weights of `dense_model` after steps of SGD with AGC, in NumPy."""
+    arrays = [a for a in (x, y, sample_weights) if a is not None]
+    return numpy_model.train(
+        numpy_model.batches(batch, *arrays)[:steps], 0.1, CLIPPING
+    )
 
 
 def assert_weights(model, expected, atol=1e-6):

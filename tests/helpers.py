@@ -54,13 +54,14 @@ def to_numpy(x):
 
 
 def evaluate(model, inputs):
-    """Returns `model(inputs)` in NumPy.
+    """Returns `model(inputs)` in NumPy, whatever structure it has.
 
-    On JAX as one program: one by one, operations take longer to compile.
+    On JAX as one program: one by one, operations take longer to compile. On
+    TensorFlow it takes longer to make a graph.
     """
-    if BACKEND != "jax":
-        return to_numpy(model(inputs))
-    return model.predict_on_batch(inputs)
+    if BACKEND == "jax":
+        return model.predict_on_batch(inputs)
+    return keras.tree.map_structure(to_numpy, model(inputs))
 
 
 def gradients(layer, inputs, loss):
@@ -112,6 +113,54 @@ def _torch(layer, inputs, loss):
     loss(outputs).backward()
     grads = [v.value.grad for v in layer.trainable_variables]
     return outputs.detach(), x.grad, grads
+
+
+def jacobian(layer, inputs, function, variable):
+    """Returns d function(layer(inputs)) / d variable, in NumPy.
+
+    Args:
+        layer: Built layer.
+        inputs: Array.
+        function: Maps the outputs to a vector.
+        variable: One of the layer's trainable variables.
+    """
+    run = {
+        "tensorflow": _tensorflow_jacobian,
+        "jax": _jax_jacobian,
+        "torch": _torch_jacobian,
+    }[BACKEND]
+    return np.stack(
+        [to_numpy(row) for row in run(layer, inputs, function, variable)]
+    )
+
+
+def _tensorflow_jacobian(layer, inputs, function, variable):
+    import tensorflow as tf
+
+    with tf.GradientTape(persistent=True) as tape:
+        values = tf.unstack(function(layer(inputs)))
+    rows = [tape.gradient(value, variable.value) for value in values]
+    return [tf.convert_to_tensor(row) for row in rows]  # embeddings' slices
+
+
+def _jax_jacobian(layer, inputs, function, variable):
+    import jax
+
+    def run(value):
+        with keras.StatelessScope([(variable, value)]):
+            return function(layer(inputs))
+
+    return jax.jit(jax.jacrev(run))(variable.value)
+
+
+def _torch_jacobian(layer, inputs, function, variable):
+    import torch
+
+    values = function(layer(inputs))
+    return [
+        torch.autograd.grad(value, variable.value, retain_graph=True)[0]
+        for value in values
+    ]
 
 
 def weighted_sum(cotangent):
@@ -242,6 +291,14 @@ def tiny_variant(**changes):
         test_size=32,
     )
     return keras_nfnets.Variant(**{**fields, **changes})
+
+
+def least_variant(**changes):
+    """A network of one block, with as few layers as can be, to trace."""
+    fields = dict(
+        depths=(1,), stem_widths=(8, 8), stem_strides=(2, 2), two_convs=False
+    )
+    return tiny_variant(**{**fields, **changes})
 
 
 def one_output():

@@ -4,6 +4,7 @@ import csv
 
 import keras
 import numpy as np
+import numpy_model
 import pytest
 from agc_loops import data, dense_model, step_of_ones_own
 from helpers import BACKEND, to_numpy
@@ -13,21 +14,27 @@ from keras_nfnets import AGC
 from keras_nfnets.callbacks import AGCMonitor, draw_agc
 from keras_nfnets.training.optimizers import with_agc
 
-SETTINGS = AGC(0.1)  # clips some units of the tests' steps, not all
+CLIPPING = 0.1  # clips some units of the tests' steps, not all
+SETTINGS = AGC(CLIPPING)
 RATE, BATCH, EPOCHS = 0.1, 8, 2
 X, Y = data(24)  # three steps
 
 
 def by_hand():
     """The rows of a training with SGD, in float64 NumPy."""
-    x, y = X.astype("float64"), Y.astype("float64")
-    w, b, v, c = (to_numpy(p).astype("float64") for p in dense_model().weights)
-    rows = []
+    parameters, rows = numpy_model.initial_parameters(), []
     for epoch in range(EPOCHS):
-        steps = [
-            step_by_hand(x[i : i + BATCH], y[i : i + BATCH], w, b, v, c)
-            for i in range(0, len(x), BATCH)
-        ]
+        steps = []
+        for batch in numpy_model.batches(BATCH, X, Y):
+            gradients = numpy_model.gradient(parameters, *batch)
+            steps.append(row_of_step(gradients, parameters))
+            parameters, _ = numpy_model.momentum_step(
+                parameters,
+                gradients,
+                numpy_model.adaptive_clip(gradients, parameters, CLIPPING),
+                RATE,
+                momentum=0.0,
+            )
         for layer, found in zip(
             ("hidden", "top"), np.mean(steps, axis=0), strict=True
         ):
@@ -35,25 +42,19 @@ def by_hand():
     return rows
 
 
-def step_by_hand(x, y, w, b, v, c):
-    """Trains a step, and returns shares and ratios of both layers."""
-    h = np.tanh(x @ w + b)
-    d_out = 2 * (h @ v + c - y) / y.size
-    d_h = (d_out @ v.T) * (1 - h**2)
-    marks, norms = [], []
+def row_of_step(gradients, parameters):
+    """Returns the share of clipped units and the ratio, of both layers."""
+    norms, weights = map(numpy_model.unit_norms, (gradients, parameters))
+    rows = []
     # The kernel of the classifier is not clipped, and not reported.
-    for p, g in ((w, x.T @ d_h), (b, d_h.sum(0)), (c, d_out.sum(0))):
-        norm = np.atleast_1d(np.sqrt((g**2).sum(0)))
-        limit = 0.1 * np.atleast_1d(np.sqrt((p**2).sum(0)))
-        marks.append(norm > limit)
-        norms.append((np.linalg.norm(g), np.linalg.norm(p)))
-        p -= RATE * g * np.minimum(1, limit / norm)
-    v -= RATE * h.T @ d_out
-    hidden = np.sqrt(np.square(norms[:2]).sum(0))
-    return [
-        (np.concatenate(marks[:2]).mean(), hidden[0] / hidden[1]),
-        (marks[2].mean(), norms[2][0] / norms[2][1]),
-    ]
+    for layer in ((0, 1), (3,)):
+        norm, weight = (
+            np.concatenate([n[i].ravel() for i in layer])
+            for n in (norms, weights)
+        )
+        share = (norm > CLIPPING * weight).mean()
+        rows.append((share, np.linalg.norm(norm) / np.linalg.norm(weight)))
+    return rows
 
 
 def table(rows):

@@ -1,4 +1,4 @@
-"""Photographs in a folder and in records, for tests of sources and batches."""
+"""Makes photographs, in a folder and in records, for the tests of this room."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The digits, their normalization, and images read from files."""
+"""Digits and images from files come as arrays, with their normalization."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Activations and their constants, against the papers' code."""
+"""Activations and their constants are those of the papers' code."""
 
 import math
 

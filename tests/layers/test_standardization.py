@@ -1,4 +1,4 @@
-"""The ways to standardize a kernel, against each other and against NumPy."""
+"""All ways to standardize a kernel agree with each other and with NumPy."""
 
 import functools
 

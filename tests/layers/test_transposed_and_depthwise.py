@@ -1,4 +1,4 @@
-"""Standardized convolutions that the papers' networks do not use."""
+"""Convolutions that the papers do not use standardize as the others do."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What stem and stages give, as a model's outputs."""
+"""A model of features returns what stem and stages give."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from helpers import (
     FILES,
     Reference,
     assert_outputs,
+    evaluate,
     tiny_variant,
     to_numpy,
     variant_of,
@@ -25,7 +26,7 @@ def test_features_are_the_papers():
     model = keras_nfnets.NFNet(
         variant_of(reference.meta), features=True, weights=weights
     )
-    found = model.predict_on_batch(reference["even/x"])
+    found = evaluate(model, reference["even/x"])
     assert set(found) == {"stem", "stage1", "stage2", "stage3", "stage4"}
     # The blocks of the reference's stages end at these.
     last = dict(stage1=0, stage2=2, stage3=4, stage4=5)
@@ -59,7 +60,7 @@ def test_saved_features_come_back(tmp_path):
     model.save(tmp_path / "features.keras")
     copy = keras.models.load_model(tmp_path / "features.keras")
     x = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
-    ours, theirs = model.predict_on_batch(x), copy.predict_on_batch(x)
+    ours, theirs = evaluate(model, x), evaluate(copy, x)
     for stage in ours:
         np.testing.assert_array_equal(to_numpy(ours[stage]), theirs[stage])
 

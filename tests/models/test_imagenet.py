@@ -1,4 +1,4 @@
-"""Images as the published networks expect them, and the names of classes."""
+"""Published networks get the images they expect, and classes have names."""
 
 import dataclasses
 import json

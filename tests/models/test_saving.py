@@ -8,26 +8,28 @@ import sys
 
 import pytest
 from helpers import BACKEND, FILES, ROOT, TESTS
+from scripts import load_model, save_model
 
 BACKENDS = ["tensorflow", "jax", "torch"]
 
 
-def _run(script, *arguments, backend=BACKEND):
+def _load_elsewhere(folder, backend):
     path = os.pathsep.join([str(ROOT), str(TESTS)])
     run = subprocess.run(
-        [sys.executable, TESTS / "scripts" / script, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path, "KERAS_BACKEND": backend},
+        [sys.executable, TESTS / "scripts/load_model.py", folder, BACKEND],
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+            "KERAS_BACKEND": backend,
+            # As in conftest.py: what runs once is not worth optimizing.
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    return run.stdout
-
-
-def _load(folder, *saved_by, backend=BACKEND):
-    shown = _run("load_model.py", folder, *saved_by, backend=backend)
-    return json.loads(shown.splitlines()[-1])
+    return json.loads(run.stdout.splitlines()[-1])[BACKEND]
 
 
 def _check(found, backend):
@@ -41,22 +43,20 @@ def _check(found, backend):
         assert found["jit_compile"]
 
 
-def test_loads_what_each_backend_saved():
-    # In one process, whose start would take most of the time for each.
-    for found in _load(FILES / "saved", *BACKENDS).values():
-        _check(found, BACKEND)
+@pytest.mark.parametrize("saved_by", BACKENDS)
+def test_loads_what_each_backend_saved(saved_by):
+    _check(load_model.distances(FILES / "saved", saved_by), BACKEND)
 
 
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="each backend's file is loaded above"
 )
 def test_saved_here_loads_in_a_fresh_process_elsewhere(tmp_path):
-    _run("save_model.py", tmp_path)
+    save_model.save(tmp_path)
     others = [
         backend
         for backend in BACKENDS
         if backend != BACKEND and importlib.util.find_spec(backend)
     ]
     for backend in others or [BACKEND]:
-        found = _load(tmp_path, BACKEND, backend=backend)
-        _check(found[BACKEND], backend)
+        _check(_load_elsewhere(tmp_path, backend), backend)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND, Reference, tiny_variant, to_numpy
+from helpers import BACKEND, Reference, least_variant, to_numpy
 
 import keras_nfnets
 from keras_nfnets import recipes
@@ -89,7 +89,7 @@ def test_compile_args_take_in_the_fields():
 
 def test_network_trains_on_mixed_images():
     recipe = recipes.get("nfnet_f1").scaled(4, 2, 32)
-    variant = tiny_variant(depths=(1,), widths=(16,), group_widths=(8,))
+    variant = least_variant(group_widths=(8,))
     model = keras_nfnets.NFNet(variant, classes=3, **recipe.model_args())
     assert model.get_layer("head").dropout == 0.3
     # On TensorFlow, two steps take less time than making a graph of them.

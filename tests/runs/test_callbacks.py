@@ -1,4 +1,4 @@
-"""Checkpoints, history and signals between the steps of a run."""
+"""A run writes checkpoints, history and signals between its steps."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""`keras-nfnets predict` with a variant and somebody's weights."""
+"""`keras-nfnets predict` takes a variant and somebody's weights."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a training prints before it begins and after it ends."""
+"""A training says what it will do, and at its end what it did."""
 
 import csv
 

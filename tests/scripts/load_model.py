@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-from helpers import tiny_variant  # noqa: E402
+from helpers import evaluate, tiny_variant  # noqa: E402
 
 import keras_nfnets  # noqa: E402
 
@@ -28,7 +28,7 @@ def distances(folder, saved_by):
         weights=folder / f"{saved_by}.weights.h5",
     )
     found = {
-        name: float(np.abs(model.predict(x, verbose=0) - y).max())
+        name: float(np.abs(evaluate(model, x) - y).max())
         for name, model in (("keras", whole), ("weights.h5", weights))
     }
     iterations = int(keras.ops.convert_to_numpy(whole.optimizer.iterations))

@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
-from helpers import BACKEND, tiny_variant  # noqa: E402
+from helpers import BACKEND, evaluate, tiny_variant  # noqa: E402
 
 import keras_nfnets  # noqa: E402
 
@@ -38,7 +38,7 @@ def save(folder):
     folder.mkdir(exist_ok=True)
     model.save(folder / f"{BACKEND}.keras")
     model.save_weights(folder / f"{BACKEND}.weights.h5")
-    np.savez(folder / f"{BACKEND}.npz", x=x, y=model.predict(x, verbose=0))
+    np.savez(folder / f"{BACKEND}.npz", x=x, y=evaluate(model, x))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What surgery refuses, with the reason."""
+"""Surgery refuses what it cannot convert, with the reason."""
 
 import keras
 import numpy as np

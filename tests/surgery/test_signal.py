@@ -1,4 +1,4 @@
-"""The rules of the plan against NumPy and against layers with many channels."""
+"""The plan's rules hold for NumPy and for layers with many channels."""
 
 import keras
 import numpy as np

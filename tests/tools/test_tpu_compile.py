@@ -1,4 +1,4 @@
-"""The tool that compiles for a TPU: all of it but the compiler, and that."""
+"""The tool for TPUs reads and reports right, and its compiler compiles."""
 
 import importlib.util
 import os

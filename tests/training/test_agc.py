@@ -1,9 +1,14 @@
+"""AGC clips the units that a layer's outputs have, as the papers' code does."""
+
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND, Reference, to_numpy
+from helpers import BACKEND, Reference, jacobian, to_numpy
 
 import keras_nfnets
+from keras_nfnets.layers import WSConv2D, WSConv2DTranspose, WSDepthwiseConv2D
 from keras_nfnets.training import agc, unit_axes
 
 REFERENCE = Reference("agc")
@@ -69,73 +74,115 @@ def test_norms_of_half_precision_do_not_overflow(dtype):
     np.testing.assert_allclose(to_numpy(norm), 8 * 3000.0, rtol=0.01)
 
 
-def _formula(layer, weight, axes):
-    """Norms in float64 numpy, from what the layer computes: the gradient of
-    one output unit touches just the entries of its own unit."""
-    return np.sqrt(
-        (to_numpy(weight).astype("float64") ** 2).sum(axes, keepdims=True)
+def depthwise_part(layer):
+    """Makes the outputs of a separable layer those of its depthwise part."""
+    layer.pointwise_kernel.assign(
+        np.eye(layer.filters).reshape(layer.pointwise_kernel.shape)
     )
 
 
-LAYERS = [
-    (keras.layers.Dense(5), (4,), "kernel", (0,)),
-    (keras.layers.Conv1D(5, 3), (8, 4), "kernel", (0, 1)),
-    (keras.layers.Conv2D(5, 3), (8, 8, 4), "kernel", (0, 1, 2)),
-    (keras.layers.Conv3D(5, 3), (8, 8, 8, 4), "kernel", (0, 1, 2, 3)),
-    (keras.layers.Conv1DTranspose(5, 3), (8, 4), "kernel", (0, 2)),
-    (keras.layers.Conv2DTranspose(5, 3), (8, 8, 4), "kernel", (0, 1, 3)),
-    (
-        keras.layers.Conv3DTranspose(5, 2),
-        (4, 4, 4, 4),
-        "kernel",
-        (0, 1, 2, 4),
+class Case(NamedTuple):
+    """A layer, the shape of an input, a variable, and the outputs' units."""
+
+    layer: keras.layers.Layer
+    shape: tuple
+    name: str = "kernel"
+    axes: tuple = (-1,)  # of the outputs, which number the units
+
+
+LAYERS = {
+    "dense": Case(keras.layers.Dense(5), (4,)),
+    "conv 1d": Case(keras.layers.Conv1D(5, 3), (6, 4)),
+    "conv 2d": Case(keras.layers.Conv2D(5, (3, 2)), (6, 6, 4)),
+    "groups": Case(keras.layers.Conv2D(6, (3, 2), groups=2), (6, 6, 8)),
+    "conv 3d": Case(keras.layers.Conv3D(5, 2), (3, 3, 3, 4)),
+    "transposed 1d": Case(keras.layers.Conv1DTranspose(5, 3), (6, 4)),
+    "transposed 2d": Case(keras.layers.Conv2DTranspose(5, (3, 2)), (6, 6, 4)),
+    "transposed 3d": Case(keras.layers.Conv3DTranspose(5, 2), (3, 3, 3, 4)),
+    "depthwise 1d": Case(
+        keras.layers.DepthwiseConv1D(3, depth_multiplier=2), (6, 4)
     ),
-    (
-        keras.layers.DepthwiseConv1D(3, depth_multiplier=2),
-        (8, 4),
-        "kernel",
-        (0,),
+    "depthwise 2d": Case(
+        keras.layers.DepthwiseConv2D((3, 2), depth_multiplier=2), (6, 6, 4)
     ),
-    (
-        keras.layers.DepthwiseConv2D(3, depth_multiplier=2),
-        (8, 8, 4),
-        "kernel",
-        (0, 1),
+    "separable 1d": Case(
+        keras.layers.SeparableConv1D(8, 3, depth_multiplier=2),
+        (6, 4),
+        "depthwise_kernel",
     ),
-    (keras.layers.SeparableConv2D(5, 3), (8, 8, 4), "pointwise_kernel", None),
-    (
+    "separable 2d": Case(
+        keras.layers.SeparableConv2D(8, (3, 2), depth_multiplier=2),
+        (6, 6, 4),
+        "depthwise_kernel",
+    ),
+    "pointwise 1d": Case(
+        keras.layers.SeparableConv1D(5, 3), (6, 4), "pointwise_kernel"
+    ),
+    "pointwise 2d": Case(
+        keras.layers.SeparableConv2D(5, (3, 2)), (6, 6, 4), "pointwise_kernel"
+    ),
+    # As attention's projections: a unit is one feature of one head.
+    "heads": Case(
         keras.layers.EinsumDense("abc,cde->abde", (None, 2, 3)),
         (6, 4),
-        "kernel",
-        (0,),
+        axes=(-2, -1),
     ),
-    (
-        keras.layers.EinsumDense("abde,dec->abc", (None, 5)),
-        (6, 2, 3),
-        "kernel",
-        (0, 1),
+    "joined heads": Case(
+        keras.layers.EinsumDense("abde,dec->abc", (None, 5)), (6, 2, 3)
     ),
-    (keras.layers.Embedding(10, 5), (6,), "embeddings", (1,)),
-    (keras_nfnets.layers.WSConv2D(5, 3), (8, 8, 4), "kernel", (0, 1, 2)),
-]
+    # What is looked up at one position is one row.
+    "embedding": Case(
+        keras.layers.Embedding(6, 5), (6,), "embeddings", axes=(1,)
+    ),
+    "standardized": Case(WSConv2D(5, (3, 2)), (6, 6, 4)),
+    "standardized transposed": Case(WSConv2DTranspose(5, (3, 2)), (6, 6, 4)),
+    "standardized depthwise": Case(
+        WSDepthwiseConv2D((3, 2), depth_multiplier=2), (6, 6, 4)
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    "layer, shape, name, axes",
-    LAYERS,
-    ids=[f"{type(case[0]).__name__}{i}" for i, case in enumerate(LAYERS)],
-)
-def test_unit_follows_from_the_layer(layer, shape, name, axes):
-    layer = type(layer).from_config(layer.get_config())
-    layer.build((None, *shape))
+def weights_of_units(layer, shape, name, axes):
+    """Returns the variable, and which of its weights each unit has.
+
+    A unit has a weight if the gradient of its output with respect to the
+    weight is not zero.
+    """
+    x = np.random.default_rng(0).normal(size=(1, *shape)).astype("float32")
+    if name == "embeddings":
+        x = np.arange(6)[None]
+    layer(x)
+    if name == "depthwise_kernel":
+        depthwise_part(layer)
     (weight,) = (v for v in layer.trainable_variables if v.name == name)
-    if axes is None:  # a pointwise kernel is (1, 1, inputs, outputs)
-        axes = (0, 1, 2)
-    assert unit_axes.unit_axes(layer, weight) == axes
-    norm = agc.unitwise_norm(weight, axes)
-    np.testing.assert_allclose(
-        to_numpy(norm), _formula(layer, weight, axes), rtol=1e-5
-    )
+
+    def units(outputs):
+        rank = len(outputs.shape)
+        kept = [axis % rank for axis in axes]
+        others = [i for i in range(rank) if i not in kept]
+        return keras.ops.reshape(keras.ops.sum(outputs, others), (-1,))
+
+    return weight, jacobian(layer, x, units, weight) != 0
+
+
+@pytest.mark.parametrize("case", LAYERS.values(), ids=LAYERS)
+def test_unit_is_what_one_output_depends_on(case):
+    layer, *others = case
+    layer = type(layer).from_config(layer.get_config())
+    weight, owned = weights_of_units(layer, *others)
+    # Each weight is of one unit.
+    np.testing.assert_array_equal(owned.sum(0), 1)
+    every = tuple(range(len(weight.shape)))
+    for unit in owned:
+        extents = [
+            int(unit.any(axis=tuple(set(every) - {axis})).sum())
+            for axis in every
+        ]
+        found = {axis for axis in every if extents[axis] > 1}
+        # All weights along these axes, at one place along the others.
+        assert unit.sum() == np.prod([weight.shape[axis] for axis in found])
+        expected = unit_axes.unit_axes(layer, weight)
+        assert {axis for axis in expected if weight.shape[axis] > 1} == found
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow traces them")
@@ -153,31 +200,6 @@ def test_gradients_of_unknown_shape(shape):
 
     (expected,) = agc.adaptive_clip([gradient], [weight])
     np.testing.assert_array_equal(to_numpy(clip(gradient)), to_numpy(expected))
-
-
-@pytest.mark.skipif(BACKEND != "tensorflow", reason="needs one backend only")
-@pytest.mark.parametrize(
-    "layer, shape, name, axes",
-    [case for case in LAYERS if case[3] and case[2] == "kernel"],
-)
-def test_unit_is_what_feeds_one_output(layer, shape, name, axes):
-    """The gradient of one output channel is zero outside of its unit."""
-    import tensorflow as tf
-
-    layer = type(layer).from_config(layer.get_config())
-    # Of all ones a standardized kernel makes nothing.
-    x = np.random.default_rng(0).normal(size=(1, *shape)).astype("float32")
-    with tf.GradientTape() as tape:
-        y = layer(x)
-        index = (0,) * (y.shape.rank - 1)
-        if isinstance(layer, keras.layers.EinsumDense) and len(axes) == 1:
-            value = tf.reduce_sum(y[..., 0, 0])
-        else:
-            value = tf.reduce_sum(y[..., 0])
-    del index
-    touched = to_numpy(tape.gradient(value, layer.kernel.value)) != 0
-    per_unit = touched.any(axis=axes)
-    assert per_unit.sum() == 1
 
 
 def test_vectors_are_one_unit_in_any_layer():

@@ -1,4 +1,4 @@
-"""A GAN as in Keras's guide: two optimizers with AGC in one `fit`."""
+"""A GAN trains with two optimizers that clip, in one `fit`."""
 
 import keras
 import numpy as np

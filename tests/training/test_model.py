@@ -15,7 +15,7 @@ from agc_models import (
 from helpers import (
     BACKEND,
     Reference,
-    tiny_variant,
+    least_variant,
     to_numpy,
     variant_of,
 )
@@ -105,6 +105,8 @@ def test_five_steps_are_the_papers():
             from_logits=True, label_smoothing=meta["label_smoothing"]
         ),
         agc=keras_nfnets.AGC(opt["clipping"], opt["eps"]),
+        # On TensorFlow five steps take less time than making a graph of them.
+        run_eagerly=BACKEND == "tensorflow",
     )
     losses = []
     for step in range(meta["steps"]):
@@ -247,7 +249,7 @@ def test_step_that_overflows_changes_no_weight_and_no_momentum():
 def test_mixed_bfloat16_trains():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = keras_nfnets.NFNet(
-        tiny_variant(depths=(1,)), input_shape=(32, 32, 3), classes=5
+        least_variant(), input_shape=(32, 32, 3), classes=5
     )
     model.compile(SGD(0.5), "sparse_categorical_crossentropy")
     x, y = image_data()
@@ -262,13 +264,7 @@ def test_sample_and_class_weights_weigh_the_gradient():
     model = dense_model()
     model.compile(keras.optimizers.SGD(0.1), "mse")
     model.fit(x, y, sample_weight=weights, batch_size=8, verbose=0)
-    half = by_hand(np.repeat(x[::2], 2, 0), np.repeat(y[::2], 2, 0), 1)
-    # Half of the samples at weight one: half the loss, but clipped all the
-    # same, in every unit but the top's kernel.
-    for i in (0, 1, 3):
-        np.testing.assert_allclose(
-            to_numpy(model.weights[i]), half[i], atol=1e-6
-        )
+    assert_weights(model, by_hand(x, y, 1, sample_weights=weights))
 
 
 def test_class_weights():
@@ -317,7 +313,7 @@ def test_several_outputs_and_losses():
 
 def test_frozen_layers_stay_and_the_others_train():
     model = keras_nfnets.NFNet(
-        tiny_variant(depths=(1,)), input_shape=(32, 32, 3), classes=5
+        least_variant(), input_shape=(32, 32, 3), classes=5
     )
     model.get_layer("stem").trainable = False
     model.get_layer("stage1_block0").conv0.trainable = False

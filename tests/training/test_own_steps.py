@@ -1,4 +1,4 @@
-"""Training steps of one's own under AGCModel: clipped, and as in Keras."""
+"""Training steps of one's own are clipped, and are as in Keras."""
 
 import types
 

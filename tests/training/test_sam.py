@@ -1,8 +1,10 @@
-"""SAM's two gradients, and what a step with it leaves as it is."""
+"""A step with SAM takes two gradients, and leaves the rest as it is."""
 
 import keras
 import numpy as np
+import numpy_model
 import pytest
+from agc_models import dense_model
 from helpers import BACKEND, to_numpy
 
 import keras_nfnets
@@ -27,65 +29,33 @@ class Again(keras.layers.Dense):
         return keras.remat(super().call)(inputs)
 
 
-def dense_model(hidden=keras.layers.Dense):
-    inputs = keras.Input((8,))
-    x = hidden(6, "tanh", name="hidden")(inputs)
-    outputs = keras.layers.Dense(3, name="top")(x)
-    model = keras_nfnets.AGCModel(inputs, outputs)
-    rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(size=v.shape) for v in model.weights])
-    return model
+def by_hand(rho, fraction, norms_of_perturbed=False):
+    """The weights after two steps of `trained`, in float64 NumPy.
 
-
-def gradient(params, x, y, weights):
-    """Of the weighted mean squared error of `dense_model`."""
-    w, b, v, c = params
-    h = np.tanh(x @ w + b)
-    d_out = 2 * (h @ v + c - y) * weights[:, None] / y.size
-    d_h = (d_out @ v.T) * (1 - h**2)
-    return [x.T @ d_h, d_h.sum(0), h.T @ d_out, d_out.sum(0)]
-
-
-def moved(params, gradients, rho):
-    norm = np.sqrt(sum((g**2).sum() for g in gradients))
-    return [
-        p + rho * g / (norm + 1e-12)
-        for p, g in zip(params, gradients, strict=True)
-    ]
-
-
-def clip(gradients, params):
-    axes = [(0,), (0,), None, (0,)]  # the top's kernel is not clipped
-    clipped = []
-    for g, p, axis in zip(gradients, params, axes, strict=True):
-        if axis is not None:
-            norm = np.sqrt((g**2).sum(axis, keepdims=True))
-            limit = CLIPPING * np.sqrt((p**2).sum(axis, keepdims=True))
-            g = g * np.minimum(1, np.maximum(limit, CLIPPING * 1e-3) / norm)
-        clipped.append(g)
-    return clipped
-
-
-def by_hand(rho, share, norms_of_moved=False):
-    """Two steps of `trained` in float64 numpy."""
-    params = [to_numpy(v).astype("float64") for v in dense_model().weights]
-    velocity = [np.zeros_like(p) for p in params]
-    arrays = [a.astype("float64") for a in data()]
-    for batch in ([a[:8] for a in arrays], [a[8:] for a in arrays]):
-        count = max(1, round(share * 8))
-        first = gradient(params, *(a[:count] for a in batch))
-        there = moved(params, first, rho)
-        g = clip(gradient(there, *batch), there if norms_of_moved else params)
-        velocity = [0.9 * v + d for v, d in zip(velocity, g, strict=True)]
-        params = [
-            p - 0.2 * (d + 0.9 * v)
-            for p, d, v in zip(params, g, velocity, strict=True)
-        ]
-    return params
+    `norms_of_perturbed` makes the mistake of clipping by the weights that SAM
+    has moved.
+    """
+    parameters = numpy_model.initial_parameters()
+    velocity = [np.zeros_like(p) for p in parameters]
+    for batch in numpy_model.batches(8, *data()):
+        gradients = numpy_model.sam_gradient(parameters, batch, rho, fraction)
+        weights = parameters
+        if norms_of_perturbed:
+            first = [a[: round(fraction * 8)] for a in batch]
+            uphill = numpy_model.gradient(parameters, *first)
+            weights = numpy_model.perturbed(parameters, uphill, rho)
+        parameters, velocity = numpy_model.momentum_step(
+            parameters,
+            velocity,
+            numpy_model.adaptive_clip(gradients, weights, CLIPPING),
+            rate=0.2,
+            momentum=0.9,
+        )
+    return parameters
 
 
 def trained(settings, hidden=keras.layers.Dense, **mode):
-    model = dense_model(hidden)
+    model = dense_model(hidden=hidden)
     model.compile(
         SGD(0.2, l2=0.0),
         "mse",
@@ -129,7 +99,7 @@ def test_formula_tells_mistakes_apart():
     mistakes = [
         by_hand(1e-9, 0.25),  # no SAM
         by_hand(0.5, 1.0),  # of the whole batch
-        by_hand(0.5, 0.25, norms_of_moved=True),
+        by_hand(0.5, 0.25, norms_of_perturbed=True),
     ]
     assert min(distance(m, expected) for m in mistakes) > 1e-3
 
@@ -147,12 +117,15 @@ def test_without_clipping():
     )
     x, y, _ = data(8)
     model.fit(x, y, 8, verbose=0)
-    params = [to_numpy(v).astype("float64") for v in dense_model().weights]
-    batch = x.astype("float64"), y.astype("float64"), np.ones(8)
-    there = moved(params, gradient(params, *batch), 0.5)
+    (batch,) = numpy_model.batches(8, x, y)
+    parameters = numpy_model.initial_parameters()
     expected = [
         p - 0.1 * g
-        for p, g in zip(params, gradient(there, *batch), strict=True)
+        for p, g in zip(
+            parameters,
+            numpy_model.sam_gradient(parameters, batch, 0.5),
+            strict=True,
+        )
     ]
     assert distance(map(to_numpy, model.weights), expected) < 5e-6
 
@@ -184,7 +157,7 @@ def test_losses_of_layers_are_in_both_gradients():
         error = 2 * x.T @ (x @ w - y) / y.size
         return error + 0.2 * w + 0.4 * x.T @ (x @ w) / samples
 
-    there = moved([w], [gradient(w)], 0.5)[0]
+    there = numpy_model.perturbed([w], [gradient(w)], 0.5)[0]
     model.fit(x, y, 8, verbose=0)
     expected = w - 0.1 * gradient(there)
     np.testing.assert_allclose(to_numpy(layer.kernel), expected, atol=5e-6)
