@@ -95,7 +95,7 @@ class SkippedImages(keras.callbacks.Callback):
     Args:
         source: `Source`.
         batch_size: Integer, images in a step of the run.
-        share: Float, the largest fraction of the training images that may be
+        fraction: Float, the largest fraction of the training images that may be
             left out in one epoch, and of the held-out images. One image is
             always allowed. Defaults to `0.01`.
         images_per_step: Integer, images that are read for a step, see
@@ -107,7 +107,7 @@ class SkippedImages(keras.callbacks.Callback):
 
     Example:
 
-    >>> skipped = keras_nfnets.data.SkippedImages(source, 256, share=0.001)
+    >>> skipped = keras_nfnets.data.SkippedImages(source, 256, fraction=0.001)
     >>> model.fit(dataset, callbacks=[skipped])
     """
 
@@ -115,12 +115,12 @@ class SkippedImages(keras.callbacks.Callback):
         self,
         source: Source,
         batch_size: int,
-        share: float = 0.01,
+        fraction: float = 0.01,
         images_per_step: int | None = None,
     ) -> None:
         super().__init__()
         self.source = source
-        self.share = share
+        self.fraction = fraction
         steps = source.train_count // batch_size
         self.images_per_epoch = steps * (images_per_step or batch_size)
 
@@ -157,10 +157,10 @@ class SkippedImages(keras.callbacks.Callback):
                 if epoch == "test"
                 else self.source.train_count
             )
-            allowed = max(1, self.share * count)
+            allowed = max(1, self.fraction * count)
             if len(names) > allowed:
                 raise ValueError(
-                    f"No more than {self.share:.3%} of the images may be left "
+                    f"No more than {self.fraction:.3%} of the images may be left "
                     f"out in an epoch, {allowed:g} of {count}. Received: "
                     f"{len(names)} that cannot be read, the last one "
                     f"{names[-1]!r}"

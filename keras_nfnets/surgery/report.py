@@ -67,7 +67,7 @@ class Report:
         return [row for row in self.rows if row.changed]
 
     @property
-    def left(self) -> list[Row]:
+    def unchanged(self) -> list[Row]:
         """The rows of the layers that are unchanged."""
         return [row for row in self.rows if not row.changed]
 
@@ -85,7 +85,9 @@ class Report:
             table.add_row(row.name, row.kind, row.change, variance, style=style)
         console = Console()
         console.print(table)
-        console.print(f"{len(self.changed)} changed, {len(self.left)} left")
+        console.print(
+            f"{len(self.changed)} changed, {len(self.unchanged)} unchanged"
+        )
         if self.calibration:
             console.print(f"variances measured {self.calibration}")
 

@@ -60,7 +60,7 @@ def test_corrupt_test_image_has_no_weight(photos, tmp_path):
 def test_too_many_corrupt_images_stop_the_run(capsys):
     source = arrays()
     count = source.train_count
-    callback = data.SkippedImages(source, batch_size=count, share=2 / count)
+    callback = data.SkippedImages(source, batch_size=count, fraction=2 / count)
     callback.on_epoch_end(0)
     assert capsys.readouterr().out == ""
     # Read ahead, an image of the next epoch has no part in this one's count.
@@ -86,7 +86,7 @@ def test_epochs_of_images_that_are_read_in_pairs():
 
 def test_corrupt_held_out_images_have_a_count_of_their_own(capsys):
     source = arrays()
-    callback = data.SkippedImages(source, batch_size=4, share=0.001)
+    callback = data.SkippedImages(source, batch_size=4, fraction=0.001)
     source.skipped.update({("train", 0): "a", ("test", 0): "b"})
     callback.on_epoch_end(0)
     assert "1 held-out images" in capsys.readouterr().out

@@ -45,7 +45,7 @@ def test_application(name):
     assert count(model, keras.layers.BatchNormalization) > 0
     free, report = surgery.normalizer_free(model, activation=None)
     assert count(free, keras.layers.BatchNormalization) == 0
-    left = [row for row in report.left if row.kind == "Conv2D"]
+    left = [row for row in report.unchanged if row.kind == "Conv2D"]
     # The dense layers of channel attention are 1x1 convolutions there.
     assert all("_se_" in row.name for row in left)
     assert count(free, WSConv2D, WSDepthwiseConv2D) == convolutions(

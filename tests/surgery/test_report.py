@@ -22,8 +22,8 @@ def test_table(reports, capsys):
     shown = capsys.readouterr().out
     for row in report.rows:
         assert row.name in shown
-    assert "2 changed, 1 left" in shown
-    assert "unknown" in report.left[0].change
+    assert "2 changed, 1 unchanged" in shown
+    assert "unknown" in report.unchanged[0].change
     report.print(changed_only=True)
     assert "own" not in capsys.readouterr().out
     assert set(report.variances) == {"conv", "norm", "own"}

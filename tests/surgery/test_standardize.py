@@ -41,7 +41,7 @@ def test_outputs_are_those_of_standardized_kernels():
     # float32 rounding of kernels that are standardized in another order.
     np.testing.assert_allclose(found, evaluate(model, X), atol=2e-5)
     assert [row.name for row in report.changed] == ["a", "b"]
-    assert [row.change for row in report.left][-1] == "kept"
+    assert [row.change for row in report.unchanged][-1] == "kept"
 
 
 def test_a_sequential_model_in_one_dimension():
