@@ -160,8 +160,8 @@ class SkippedImages(keras.callbacks.Callback):
             allowed = max(1, self.fraction * count)
             if len(names) > allowed:
                 raise ValueError(
-                    f"No more than {self.fraction:.3%} of the images may be left "
-                    f"out in an epoch, {allowed:g} of {count}. Received: "
+                    f"No more than {self.fraction:.3%} of the images may be "
+                    f"left out in an epoch, {allowed:g} of {count}. Received: "
                     f"{len(names)} that cannot be read, the last one "
                     f"{names[-1]!r}"
                 )
