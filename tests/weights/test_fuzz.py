@@ -18,7 +18,8 @@ def fuzz(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_corruptions_are_refused_or_loaded_whole(fuzz, kind):
-    count = 20 if kind.startswith("run") else 100
+    # `make fuzz` tries thousands.
+    count = 12 if kind.startswith("run") else 50
     found = Counter(fuzz.attempt(kind, seed) for seed in range(count))
     assert set(found) <= {"loaded", "refused"}, found
     assert found["refused"] > count / 4
