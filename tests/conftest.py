@@ -25,19 +25,48 @@ if os.environ.get("KERAS_BACKEND") == "jax":
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
-# What these test runs on TensorFlow or NumPy alone, whatever Keras runs on.
+# What these test runs on TensorFlow or NumPy alone, whatever Keras runs on, or
+# is words, files, numbers and graphs that no backend computes.
 SAME_ON_ALL_BACKENDS = (
     "data/test_augmentation.py",
     "data/test_distortion.py",
+    "data/test_grid.py",
+    "data/test_order.py",
+    "data/test_pipeline.py",
     "data/test_pixels.py",
     "data/test_randaugment.py",
     "data/test_shards.py",
+    "data/test_sources.py",
+    "data/test_unreadable.py",
     "demo/",
+    "export/test_onnx.py",
+    "export/test_serving.py",
+    "recipes/test_table.py",
+    "runs/test_classifier.py",
     "runs/test_damage.py",
+    "runs/test_folder.py",
+    "runs/test_lock.py",
+    "runs/test_networks.py",
+    "runs/test_settings.py",
     "runs/test_stored.py",
+    "surgery/test_applications.py",
+    "surgery/test_bad_input.py",
+    "surgery/test_report.py",
+    "surgery/test_signal.py",
+    "test_cli_export.py",
+    "test_layering.py",
+    "test_sizes.py",
+    "training/test_numpy_model.py",
+    "variants/",
+    "weights/test_channels.py",
+    "weights/test_damaged.py",
     "weights/test_fuzz.py",
+    "weights/test_haiku.py",
     "weights/test_haiku_arrays.py",
     "weights/test_pickle_machine.py",
+    "weights/test_published.py",
+    "weights/test_target.py",
+    "weights/test_values.py",
 )
 
 

@@ -6,7 +6,9 @@ to show.
 
 import contextlib
 import dataclasses
+import fcntl
 import os
+import shutil
 import signal
 import sys
 
@@ -17,13 +19,16 @@ from keras_nfnets.cli import commands
 from keras_nfnets.data import digits, from_arrays
 from keras_nfnets.recipes import RECIPES, Recipe
 from keras_nfnets.runs import runner
+from keras_nfnets.runs.folder import Run
 from keras_nfnets.variants.table import VARIANTS, Variant
 
 DIES = "KERAS_NFNETS_DIES"
 TINY = Variant(
     depths=(2,),
     widths=(16,),
-    stem_widths=(8, 8, 8, 8),
+    stem_widths=(8, 8),
+    stem_strides=(2, 2),
+    two_convs=False,
     head_width=16,
     group_widths=(8,),
     dropout=0.2,
@@ -48,12 +53,20 @@ RECIPE = Recipe(
 # What does not depend on how many devices share a batch.
 PLAIN = dataclasses.replace(
     RECIPE,
-    epochs=3,
     dropout=0.0,
     stochastic_depth=0.0,
     mixup_fraction=0.0,
     cutmix_fraction=0.0,
 )
+# What a run's folder holds.
+FILES = {
+    "model.keras",
+    "checkpoints",
+    "history.csv",
+    "curves.png",
+    "config.json",
+    "logs",
+}
 
 
 def few_digits(name="digits"):
@@ -65,6 +78,23 @@ def few_digits(name="digits"):
         data.test_labels[:40],
         data.class_names,
     )
+
+
+def finished_run(tmp_path_factory):
+    """A copy of a run of two epochs, that all workers of pytest train once."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    path = shared / "finished"
+    with open(shared / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            new = tmp_path_factory.mktemp("new") / "run"
+            with small_table():
+                arguments = ["train", "--recipe", "tiny", "--out", str(new)]
+                assert cli.main(arguments) == 0
+            new.rename(path)
+    copy = tmp_path_factory.mktemp("runs") / "finished"
+    return Run(shutil.copytree(path, copy))
 
 
 @contextlib.contextmanager

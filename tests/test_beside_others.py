@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND, tiny_variant, to_numpy
+from helpers import BACKEND, least_variant, to_numpy
 
 import keras_nfnets
 from keras_nfnets import AGC
@@ -54,7 +54,7 @@ def test_resnet_of_keras_applications():
 def test_classifier_of_keras_hub():
     keras_hub = pytest.importorskip("keras_hub")
     backbone = keras_nfnets.NFNet(
-        tiny_variant(depths=(1,)), include_top=False, input_shape=(32, 32, 3)
+        least_variant(), include_top=False, input_shape=(32, 32, 3)
     )
     task = keras_hub.models.ImageClassifier(
         backbone=backbone, num_classes=5, preprocessor=None

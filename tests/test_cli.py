@@ -1,17 +1,13 @@
 """The command line trains, evaluates, predicts and exports."""
 
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
-from small_runs import small_table
+from helpers import BACKEND, to_numpy, without_speed
+from small_runs import FILES, finished_run, small_table
 
 from keras_nfnets import cli
 from keras_nfnets.cli import commands
@@ -25,14 +21,6 @@ from keras_nfnets.runs.folder import Run
 for module in ("matplotlib", "PIL", "sklearn", "tensorflow"):
     pytest.importorskip(module)
 
-FILES = {
-    "model.keras",
-    "checkpoints",
-    "history.csv",
-    "curves.png",
-    "config.json",
-    "logs",
-}
 TRAIN = ("train", "--recipe", "tiny")
 
 
@@ -45,10 +33,7 @@ def patch():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run of two epochs that no test changes."""
-    path = tmp_path_factory.mktemp("runs") / "finished"
-    with small_table():
-        assert cli.main([*TRAIN, "--out", str(path)]) == 0
-    return Run(path)
+    return finished_run(tmp_path_factory)
 
 
 @pytest.fixture
@@ -322,7 +307,9 @@ def test_overwrite_and_resume_exclude_each_other(command, tmp_path):
 
 
 @pytest.mark.skipif(
-    BACKEND == "torch", reason="dropout draws from PyTorch's own generator"
+    BACKEND != "jax",
+    reason="runs/test_resume.py does it on TensorFlow, with processes; on "
+    "PyTorch dropout draws from its own generator",
 )
 def test_resumed_run_equals_one_without_a_break(
     finished, command, patch, tmp_path
@@ -362,38 +349,3 @@ def test_missing_extra_is_named(refused, patch, tmp_path):
     line = refused(*TRAIN, "--out", tmp_path / "run")
     assert "pip install 'keras-nfnets[data]'" in line
     assert not (tmp_path / "run").exists()
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-@pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="signals know no backend"
-)
-def test_ctrl_c_leaves_a_model_that_loads(tmp_path):
-    """A signal, as the terminal sends it, to a process of its own."""
-    run = Run(tmp_path / "run")
-    arguments = (*TRAIN, "--epochs", "100000", "--out", str(run.path))
-    process = subprocess.Popen(
-        [sys.executable, str(TESTS / "small_runs.py"), *arguments],
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        wait_for(lambda: len(run.read_history()) > 1, process)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == cli.INTERRUPTED
-    assert "Traceback" not in errors
-    assert errors.splitlines()[-1].startswith("keras-nfnets: interrupted; ")
-    assert names(run.path) == FILES
-    assert len(weights(run.model)) == len(last(run).get_weights()) > 0

@@ -1,6 +1,7 @@
-"""What a user meets first: the surface, its documentation, its weight."""
+"""The public surface is complete, documented, and light to import."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -197,22 +198,39 @@ def test_installed_command_is_recognized(monkeypatch):
     assert not keras_nfnets._is_command_line()
 
 
-def test_file_loads_where_only_the_package_was_imported(tmp_path):
-    """Keras finds the classes though no public name was asked for."""
-    path = tmp_path / "model.keras"
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """What a process of its own finds that imports the package and no more."""
+    path = tmp_path_factory.mktemp("fresh") / "model.keras"
     inputs = keras.Input((8, 8, 3))
     model = keras_nfnets.AGCModel(inputs, layers.WSConv2D(4, 3)(inputs))
     model.compile("sgd", "mse", agc=keras_nfnets.AGC(0.02))
     model.save(path)
-    program = (
-        "import keras_nfnets, keras\n"
-        f"model = keras.models.load_model({str(path)!r})\n"
-        "assert type(model).__name__ == 'AGCModel'"
+    program = """
+import json, sys, keras
+before = set(sys.modules)
+import keras_nfnets
+imported = sorted(set(sys.modules) - before)
+model = keras.models.load_model(sys.argv[1])
+clips = model.optimizer.agc == keras_nfnets.AGC(0.02)
+is_ours = isinstance(model, keras_nfnets.AGCModel)
+print(json.dumps(dict(imported=imported, loads=clips and is_ours)))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, path],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_classes_that_a_file_may_name_come_with_the_package():
+def test_file_loads_where_only_the_package_was_imported(fresh):
+    """Keras finds the classes though no public name was asked for."""
+    assert fresh["loads"]
+
+
+def test_classes_that_a_file_may_name_come_with_the_package(fresh):
     """Each module that registers one is there after the import alone."""
     package = ROOT / "keras_nfnets"
     registering = {
@@ -223,27 +241,10 @@ def test_classes_that_a_file_may_name_come_with_the_package():
     assert "keras_nfnets.layers.convolution" in registering
     # In files that the package hands to a process of its own, and no others.
     registering.remove("keras_nfnets.export.folding.native")
-    program = "import sys, keras_nfnets; print(*sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert registering <= set(result.stdout.split())
+    assert registering <= set(fresh["imported"])
 
 
-def test_import_is_light():
+def test_import_is_light(fresh):
     """What only the command line and the data need is loaded by them."""
-    heavy = ("matplotlib", "PIL", "sklearn")
-    program = (
-        "import sys, keras; before = set(sys.modules); import keras_nfnets; "
-        f"print(sorted((set(sys.modules) - before) & {set(heavy)!r}))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == "[]"
+    heavy = {"matplotlib", "PIL", "sklearn"}
+    assert not heavy & set(fresh["imported"])

@@ -1,11 +1,11 @@
-"""What a fit shows: AGC's report, images per second, time left, its bar."""
+"""A fit shows AGC's report, images per second, the time left and a bar."""
 
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-from helpers import BACKEND, tiny_variant, to_numpy
+from helpers import BACKEND, least_variant, to_numpy
 
 import keras_nfnets
 from keras_nfnets.callbacks import progress, throughput
@@ -18,7 +18,7 @@ Y = np.arange(8) % 3
 
 
 def network(**agc):
-    variant = tiny_variant(depths=(1, 1), widths=(16, 16), group_widths=(8, 8))
+    variant = least_variant(depths=(1, 1))
     model = keras_nfnets.NFNet(variant, input_shape=(32, 32, 3), classes=3)
     model.compile(
         keras_nfnets.optimizers.SGD(0.1),

@@ -1,4 +1,4 @@
-"""What the sources hold, and what they say of data that cannot be used."""
+"""Sources give the images that are there, and refuse what cannot be used."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import BACKEND, tiny_variant
+from helpers import BACKEND, least_variant
 
 import keras_nfnets
 from keras_nfnets import data, recipes
@@ -336,7 +336,7 @@ def test_papers_recipe_on_imagenet(imagenet):
         np.testing.assert_allclose(rows.sum(-1), 1.0, rtol=1e-6)
     ((images, _, _),) = take(data.test_batches(source, recipe), 1)
     assert images.shape == (4, 43, 43, 3)
-    variant = tiny_variant(depths=(1,), widths=(16,), group_widths=(8,))
+    variant = least_variant()
     model = keras_nfnets.NFNet(variant, **recipe.model_args())
     model.compile(**recipe.compile_args(2))
     history = model.fit(

@@ -109,7 +109,7 @@ def test_network_of_ones_own(tmp_path, size):
     path = tmp_path / "own.onnx"
     export(model, path, "onnx", size=size if size else 45)
     x = images(2, 45, 45, 3)
-    actual, expected = run(path, x), model.predict_on_batch(x)
+    actual, expected = run(path, x), evaluate(model, x)
     assert list(actual) == ["classes", "features"]
     for name, value in expected.items():
         assert_same(actual[name], value)
@@ -162,7 +162,7 @@ def test_activations(tmp_path):
     write_onnx(model, tmp_path / "all.onnx")
     x = 5 * images(4, 6, 5)
     actual = run(tmp_path / "all.onnx", x)
-    for name, value in model.predict_on_batch(x).items():
+    for name, value in evaluate(model, x).items():
         assert_same(actual[name], value)
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import BACKEND, to_numpy, without_speed
-from small_runs import small_table
+from small_runs import finished_run, small_table
 
 from keras_nfnets import cli
 from keras_nfnets.data import digits
@@ -22,10 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    path = tmp_path_factory.mktemp("runs") / "finished"
-    with small_table():
-        assert cli.main(["train", "--recipe", "tiny", "--out", str(path)]) == 0
-    return Run(path)
+    return finished_run(tmp_path_factory)
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import small_runs
 from helpers import BACKEND, ROOT, TESTS, to_numpy, without_speed
+from small_runs import FILES
 
 from keras_nfnets import cli
 from keras_nfnets.runs.folder import Run
@@ -30,7 +32,8 @@ pytestmark = [
 
 # CONTRIBUTING.md tells how to set another number.
 KILLS = int(os.environ.get(ASKED, 1))
-EPOCHS = 12 + 12 * KILLS
+# More than pass before the last signal, which come within a second each.
+EPOCHS = 12 + 6 * KILLS
 
 
 class Process:
@@ -76,6 +79,18 @@ def state_of(run):
     return state["step"], [to_numpy(v) for v in variables]
 
 
+def check_interrupted(run, status, errors):
+    """Ctrl-C, as the terminal sends it, leaves a model that loads."""
+    assert status == cli.INTERRUPTED
+    assert "Traceback" not in errors
+    last = errors.splitlines()[-1]
+    assert last.startswith("keras-nfnets: interrupted; ")
+    assert str(run.model) in last and "--resume" in last
+    assert {path.name for path in run.path.iterdir()} == FILES
+    best, newest = keras.models.load_model(run.model), run.checkpoints.load()[0]
+    assert len(best.get_weights()) == len(newest.get_weights()) > 0
+
+
 def test_stopped_runs_end_as_the_undisturbed_one(tmp_path):
     start = ("--recipe", "tiny", "--epochs", EPOCHS, "--seed", 3)
     undisturbed, run = Run(tmp_path / "undisturbed"), Run(tmp_path / "run")
@@ -84,10 +99,13 @@ def test_stopped_runs_end_as_the_undisturbed_one(tmp_path):
 
     process = Process(run, *start)
     for _ in range(KILLS):
-        status, _ = process.stop(signal.SIGKILL, moments.uniform(0, 1))
+        status, _ = process.stop(signal.SIGKILL, moments.uniform(0, 0.5))
         assert status == -signal.SIGKILL
         process = Process(run, "--resume")
-    status, errors = process.stop(signal.SIGTERM, moments.uniform(0, 1))
+    status, errors = process.stop(signal.SIGINT, moments.uniform(0, 0.5))
+    check_interrupted(run, status, errors)
+    process = Process(run, "--resume")
+    status, errors = process.stop(signal.SIGTERM, moments.uniform(0, 0.5))
     assert status == cli.TERMINATED
     assert "terminated after a checkpoint" in errors.splitlines()[-1]
 

@@ -1,9 +1,9 @@
-"""A network without normalization that starts and trains as it should."""
+"""A converted network is free of normalization, and trains as it should."""
 
 import keras
 import numpy as np
 import pytest
-from helpers import evaluate, to_numpy
+from helpers import BACKEND, evaluate, to_numpy
 from keras import layers
 from sklearn.datasets import load_digits
 
@@ -57,7 +57,7 @@ def ratios(model, report, x=X):
 def test_layers_become_those_of_a_normalizer_free_network():
     model = small_resnet()
     free, report = surgery.normalizer_free(model, alpha=0.3)
-    assert type(free).__name__ == "AGCModel"
+    assert isinstance(free, keras_nfnets.AGCModel)
     assert not of_kind(free, layers.BatchNormalization)
     assert len(of_kind(free, WSConv2D)) == 6
     assert len(of_kind(free, VPActivation)) == 5
@@ -84,22 +84,26 @@ def test_branch_starts_closed_and_has_the_variance_of_alpha():
     free, report = surgery.normalizer_free(model, alpha=0.3)
     short, joined = (free.get_layer(n).output for n in ("short0", "sum0"))
     probe = keras.Model(free.input, [short, joined])
-    before, after = probe.predict_on_batch(X)
-    after -= to_numpy(probe.predict_on_batch(X)[0])
+    before, after = evaluate(probe, X)
+    after -= to_numpy(evaluate(probe, X)[0])
     planned = report.variances["sum0"] - report.variances["short0"]
     scale = np.sqrt(report.variances["short0"])
     # Closed: the sum is the shortcut, which is normalized if at all by `beta`.
     ratio = (after + before).std() / before.std()
     assert ratio == pytest.approx(1 / scale if scale < 0.95 else 1, rel=0.06)
     open_branches(free)
-    short, joined = probe.predict_on_batch(X)
+    short, joined = evaluate(probe, X)
     branch = joined - (after + before)
     # 16 images of 8x8 and 32 channels, correlated by one kernel each.
     assert branch.var((0, 1, 2)).mean() == pytest.approx(0.09, rel=0.25)
     assert planned < 0.3
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6", "tanh", "silu"])
+# One that is planned and one that is calibrated; the plan knows no backend.
+@pytest.mark.parametrize(
+    "activation",
+    ["relu", "silu"] if BACKEND == "jax" else ["relu", "relu6", "tanh", "silu"],
+)
 def test_signal_is_as_planned(activation):
     model = small_resnet(blocks=3, activation=activation)
     free, report = surgery.normalizer_free(model, activation=None)
@@ -194,6 +198,7 @@ def test_mixed_precision():
         assert layer.dtype_policy.name == "mixed_bfloat16"
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="the layers are tested there")
 def test_trains_on_digits_as_the_original_does():
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))

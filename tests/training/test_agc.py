@@ -74,6 +74,18 @@ def test_norms_of_half_precision_do_not_overflow(dtype):
     np.testing.assert_allclose(to_numpy(norm), 8 * 3000.0, rtol=0.01)
 
 
+class Rows(keras.layers.Layer):
+    """A layer whose kernel has a row for each unit, and which says so."""
+
+    kernel_unit_axes = (1,)
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(5, shape[-1]), name="kernel")
+
+    def call(self, inputs):
+        return keras.ops.matmul(inputs, keras.ops.transpose(self.kernel))
+
+
 def depthwise_part(layer):
     """Makes the outputs of a separable layer those of its depthwise part."""
     layer.pointwise_kernel.assign(
@@ -139,6 +151,7 @@ LAYERS = {
     "standardized depthwise": Case(
         WSDepthwiseConv2D((3, 2), depth_multiplier=2), (6, 6, 4)
     ),
+    "own": Case(Rows(), (4,)),
 }
 
 

@@ -1,4 +1,4 @@
-"""AGC and its callbacks on four devices do what they do on one."""
+"""AGC and its callbacks on several devices do what they do on one."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def result():
     )
     assert run.returncode == 0, run.stderr[-3000:]
     found = json.loads(run.stdout.splitlines()[-1])
-    assert found["replicas"] == 4
+    assert found["replicas"] == (2 if BACKEND == "tensorflow" else 4)
     return found
 
 
@@ -64,9 +64,9 @@ NOT_TRAINED = pytest.mark.skipif(
 @pytest.mark.parametrize(
     "kind", ["plain", pytest.param("AGCModel", marks=NOT_TRAINED)]
 )
-def test_four_devices_end_at_the_weights_of_one(result, kind):
+def test_several_devices_end_at_the_weights_of_one(result, kind):
     alone, together = pair(result, f"{kind} float32")
-    # After 20 steps: four sums round otherwise than one, 4e-7 was measured.
+    # After 20 steps: several sums round otherwise than one, 4e-7 was measured.
     assert distance(alone, together) < 1e-6
     assert 0.1 < alone["clipped"] < 0.9
     assert together["clipped"] == alone["clipped"]
@@ -96,7 +96,7 @@ def test_overflow_on_one_replica_skips_the_step_on_all(result, kind):
     assert_rows(alone["rows"], together["rows"], rtol=0.02)
 
 
-def test_ways_are_the_same_training_on_four_devices(result):
+def test_ways_are_the_same_training_on_several_devices(result):
     together = result["together"]
     plain, model = (together[f"{kind} mixed_float16"] for kind in KINDS)
     assert plain["rows"] == model["rows"]
@@ -130,4 +130,4 @@ def test_several_steps_in_one_execution(result):
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX's gradient is global")
 def test_loss_scaling_from_outside_is_refused(result):
     assert result["error"].startswith("`optimizer` must be with_agc(LossScale")
-    assert "on 4 replicas" in result["error"]
+    assert "on 2 replicas" in result["error"]

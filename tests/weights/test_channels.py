@@ -17,7 +17,7 @@ KINDS = ("f.weights.h5", "f.keras", "f.npz", "f.safetensors")
 def rgb(tmp_path_factory):
     """A network for RGB, and the folder with its files."""
     folder = tmp_path_factory.mktemp("rgb")
-    model = keras_nfnets.NFNet(tiny_variant(), classes=3)
+    model = keras_nfnets.NFNet(tiny_variant(depths=(1,)), classes=3)
     return model, save(model, folder)
 
 
@@ -32,7 +32,9 @@ def save(model, folder):
 def build(channels, **arguments):
     shape = (None, None, channels)
     arguments = dict(classes=3) | arguments
-    return keras_nfnets.NFNet(tiny_variant(), input_shape=shape, **arguments)
+    return keras_nfnets.NFNet(
+        tiny_variant(depths=(1,)), input_shape=shape, **arguments
+    )
 
 
 def expected(kernel, channels):

@@ -250,7 +250,7 @@ def test_corrupt_files_are_refused_or_read(tmp_path):
     ]
     contents = [(WEIGHTS / name).read_bytes() for name in names]
     path, read = tmp_path / "corrupt.npz", 0
-    for _ in range(2000):
+    for _ in range(500):  # `make fuzz` tries thousands
         path.write_bytes(corrupted(rng, contents))
         try:
             arrays = haiku_files.read(path)
@@ -262,4 +262,4 @@ def test_corrupt_files_are_refused_or_read(tmp_path):
             assert array.dtype.kind in "fiu" and array.dtype.isnative
             assert np.isfinite(array).all()
     # Only flips in the numbers are harmless. The others were refused.
-    assert 200 < read < 1800
+    assert 50 < read < 450
