@@ -105,8 +105,6 @@ def test_five_steps_are_the_papers():
             from_logits=True, label_smoothing=meta["label_smoothing"]
         ),
         agc=keras_nfnets.AGC(opt["clipping"], opt["eps"]),
-        # On TensorFlow five steps take less time than making a graph of them.
-        run_eagerly=BACKEND == "tensorflow",
     )
     losses = []
     for step in range(meta["steps"]):
