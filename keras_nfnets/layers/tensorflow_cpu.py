@@ -2,12 +2,19 @@
 
 Each function computes the same as plain operations, but by faster kernels.
 `benchmarks/NOTES.md` has the measurements. A reader who does not care about
-the speed of a CPU can skip this module.
+the speed of a CPU can skip this module, except for `pad_half`.
 
-- `standardize` borrows the kernels of batch normalization.
+- `standardize` calls TensorFlow's fused kernels of batch normalization, forward
+  and backward. `_BatchNorm` translates between the two formulas.
+- `sigmoid_gradient` is the sigmoid's gradient in one operation.
 - `onednn_conv` runs grouped convolutions by oneDNN.
 - `conv_with_own_gradient` runs both gradients of a convolution as forward
   convolutions.
+- `pad_half` pads for the gradient above. On every device, it also is what
+  `convolve` pads with where `padding="symmetric"`.
+
+A "kernel" is the weights of a convolution here, except in "fused kernel",
+"forward kernel" and "gradient kernel", which are code of TensorFlow.
 """
 
 import functools
@@ -17,18 +24,26 @@ from keras import ops
 
 from keras_nfnets.annotations import Tensor
 
-# A variance so large that its own gradient vanishes, and an epsilon so small
-# that it changes no sum, but keeps a division by zero away.
-HUGE, TINY = 1e20, 1e-30
+# A variance so large that no gradient passes through it, see
+# `_BatchNorm.gradient`.
+HUGE = 1e20
+# An epsilon so small that it changes no variance but zero, by which it keeps
+# batch normalization from dividing.
+TINY = 1e-30
 
 
 def standardize(kernel, gain, epsilon, epsilon_rule, formula):
-    """Standardizes a kernel with the CPU kernels of batch normalization.
+    """Standardizes a kernel with the fused kernels of batch normalization.
 
     Batch normalization standardizes each channel over samples and pixels.
     Weight standardization standardizes each unit over its weights. With the
     weights of a unit as samples, and the units as channels, both are the same.
     The fused kernels pass over the weights fewer times than single operations.
+
+    TensorFlow could differentiate the forward kernel by itself. `_BatchNorm`
+    has to change what the gradient kernel gets, so `forward` has a gradient of
+    its own, `backward`. For a second derivative TensorFlow differentiates
+    `backward` in turn. So that has a gradient of its own as well, `second`.
 
     Args:
         kernel: Float32 tensor, the units on its last axis.
@@ -53,6 +68,8 @@ def standardize(kernel, gain, epsilon, epsilon_rule, formula):
     def forward(kernel, gain):
         result, saved = batch_norm.apply(kernel, gain)
 
+        # The result follows from `upstream` and `saved`. Kernel and gain are
+        # arguments so that TensorFlow asks for derivatives by them, too.
         @tf.custom_gradient
         def backward(upstream, kernel, gain):
             def second(*upstreams):
@@ -70,11 +87,15 @@ def standardize(kernel, gain, epsilon, epsilon_rule, formula):
 class _BatchNorm:
     """Expresses the standardization of units by batch normalization.
 
-    Batch normalization divides by `sqrt(var + epsilon)`, standardization by
-    `sqrt(fan_in)` times that, which the scale takes up. The rule "add" needs
-    nothing else. The rule "floor" divides by `sqrt(max(fan_in * var, floor))`
-    instead. So batch normalization gets no epsilon, and a unit below the floor
-    is multiplied by `sqrt(fan_in * var / floor)` afterwards.
+    Batch normalization computes `scale * (w - mean) / sqrt(var + epsilon)`.
+
+    The rule "add" is `gain * (w - mean) / sqrt(fan_in * (var + epsilon))`. A
+    scale of `gain / sqrt(fan_in)` makes the two equal.
+
+    The rule "floor" is `gain * (w - mean) / sqrt(max(fan_in * var, floor))`.
+    Batch normalization gets the same scale, and TINY in the place of epsilon.
+    That is right for a unit above the floor. A unit below it is multiplied by
+    `sqrt(fan_in * var / floor)` afterwards.
 
     Args:
         fan_in: Integer, weights of one unit.
@@ -83,12 +104,13 @@ class _BatchNorm:
     """
 
     def __init__(self, fan_in, epsilon, epsilon_rule):
-        self.fan_in, self.floored = fan_in, epsilon_rule == "floor"
+        self.fan_in = fan_in
+        self.has_floor = epsilon_rule == "floor"
         self.floor = epsilon
-        self.epsilon = TINY if self.floored else epsilon
+        self.epsilon = TINY if self.has_floor else epsilon
 
     def apply(self, kernel, gain):
-        """Returns the standardized kernel, and a tuple for its gradient."""
+        """Returns the standardized kernel, and a tuple for `gradient`."""
         import tensorflow as tf
 
         # As a batch of one-pixel images: a sample for each weight of a unit.
@@ -105,9 +127,10 @@ class _BatchNorm:
             is_training=True,
         )
         result, ratio = norm.y, None
-        if self.floored:
-            # `ratio` is `fan_in * var / floor`. `batch_variance` divides by
-            # `fan_in - 1`. `reserve_space_2` divides by `fan_in`, but runtimes
+        if self.has_floor:
+            # `ratio` is `fan_in * var / floor`. It is below 1 for a unit below
+            # the floor. `batch_variance` is a sum of squares over `fan_in - 1`.
+            # `reserve_space_2` is the same sum over `fan_in`, but runtimes
             # other than TensorFlow leave it at zero.
             ratio = norm.batch_variance * ((self.fan_in - 1) / self.floor)
             result = result * tf.sqrt(tf.minimum(ratio, 1.0))
@@ -117,11 +140,12 @@ class _BatchNorm:
     def gradient(self, upstream, saved):
         """Returns the gradients of the kernel and of the gain.
 
-        Below the floor the formula divides by a constant, so no gradient may
-        pass through the variance. Batch normalization's gradient kernel always
-        passes it. It loses that part if the variance it is given is HUGE, and
-        then divides by the root of HUGE. A factor on the scale corrects the
-        division.
+        Below the floor the formula divides by the root of the floor. That is a
+        constant, so no gradient may pass through the variance. The gradient
+        kernel always has a term for that gradient, and divides the term by the
+        variance once more than the others. It gets HUGE as the variance, which
+        makes the term vanish. It then divides the others by the root of HUGE. A
+        factor turns that into the root of the floor.
 
         Args:
             upstream: Tensor, the gradient of the standardized kernel.
@@ -130,14 +154,16 @@ class _BatchNorm:
         import tensorflow as tf
 
         rows, scale, norm, ratio, empty = saved
-        gain_factor = 1 / math.sqrt(self.fan_in)
+        # `scale` is the gain times this number, so the gain's gradient is the
+        # scale's times this number.
+        scale_per_gain = 1 / math.sqrt(self.fan_in)
         variance = norm.reserve_space_2
-        if self.floored:
+        if self.has_floor:
             below = ratio < 1.0
             variance = tf.where(below, HUGE, variance)
-            correction = math.sqrt(HUGE * self.fan_in / self.floor)
-            correction = tf.where(below, correction, 1.0)
-            scale, gain_factor = scale * correction, gain_factor * correction
+            factor = math.sqrt(HUGE * self.fan_in / self.floor)
+            factor = tf.where(below, factor, 1.0)
+            scale, scale_per_gain = scale * factor, scale_per_gain * factor
         back = tf.raw_ops.FusedBatchNormGradV3(
             y_backprop=tf.reshape(upstream, rows.shape),
             x=rows,
@@ -149,16 +175,22 @@ class _BatchNorm:
             is_training=True,
         )
         d_kernel = tf.reshape(back.x_backprop, upstream.shape)
-        return d_kernel, back.scale_backprop * gain_factor
+        return d_kernel, back.scale_backprop * scale_per_gain
 
 
 def _second_derivative(formula, arguments, upstreams):
     """Returns the gradients of a gradient, by differentiating the formula.
 
+    The inner tape computes the gradient by plain operations, and the outer tape
+    differentiates those.
+
     Args:
         formula: As in `standardize`.
         arguments: Tuple of the upstream gradient, the kernel and the gain.
         upstreams: Tuple, the gradients of the kernel's and the gain's gradient.
+
+    Returns:
+        A list of tensors, one for each of the arguments.
     """
     import tensorflow as tf
 
@@ -212,13 +244,16 @@ def onednn_conv(inputs, kernel, strides, padding, dilation_rate):
 def conv_with_own_gradient(inputs, kernel):
     """Convolves with stride 1, "same" padding and an odd kernel size.
 
-    Both gradients run as forward convolutions, or as matrix products for a 1x1
-    kernel. TensorFlow's forward kernel is faster than its gradient kernels
-    where it lacks oneDNN.
+    Both gradients run as forward convolutions, except for the gradient of a 1x1
+    kernel, which is a matrix product. Without oneDNN, TensorFlow's forward
+    kernel is faster than its gradient kernels.
 
     Args:
         inputs: Tensor `(batch, height, width, channels)`.
         kernel: Tensor `(height, width, channels, filters)`.
+
+    Returns:
+        A tensor `(batch, height, width, filters)`.
     """
     import tensorflow as tf
 
@@ -231,9 +266,10 @@ def conv_with_own_gradient(inputs, kernel):
             upstream = ops.reshape(upstream, (-1, kernel.shape[3]))
             product = ops.matmul(ops.transpose(pixels), upstream)
             return ops.reshape(product, kernel.shape)
-        # The kernel's gradient is a sum over samples and pixels. A convolution
-        # sums over channels and its kernel. With samples and channels swapped,
-        # and the upstream gradient as the kernel, the sums are the same.
+        # A weight's gradient is a sum over samples and pixels. A convolution
+        # sums over channels and over the pixels of its kernel. So the images
+        # have samples and channels swapped, and the upstream gradient is the
+        # kernel. Each pixel of the result is one place of the real kernel.
         summed = convolve(
             ops.transpose(pad_half(inputs, kernel), (3, 1, 2, 0)),
             ops.transpose(upstream, (1, 2, 0, 3)),

@@ -5,6 +5,9 @@ over replicas, and updates the weights, in this order. AGC belongs between the
 last two. Keras has no public method there, and the private one differs from
 backend to backend. `attach` therefore changes the optimizer's class to one that
 derives from it and overrides that method. `docs/STEP.md` lists the calls.
+
+`_Clipping` and its classes are for the optimizer that updates. Mixed precision
+puts a `LossScaleOptimizer` around it, which gets a class of `_LossScaling`.
 """
 
 import functools
@@ -36,13 +39,14 @@ def has_agc(optimizer):
 class AGCOptimizer:
     """The methods that `with_agc` adds to an optimizer of any class.
 
-    `_derived` makes a class of this mixin and the optimizer's own. All such
-    classes are saved under this one's name, with the config of the optimizer
-    without AGC.
+    `_class_with_agc` makes a class of this mixin and the optimizer's own. All
+    such classes are saved under this one's name, with the config of the
+    optimizer without AGC.
     """
 
+    # `Rules`, set by `attach` on the optimizer that updates.
     rules = None
-    # Set by `agc_layers.watch`: whether each layer has means, and where.
+    # Set by `agc_layers`: whether each layer is to have means, and the means.
     watched = False
     layer_means = None
 
@@ -60,19 +64,15 @@ class AGCOptimizer:
             A dictionary of floats by name: `agc_clipped`, and the names of a
             detailed `AGC`. It is empty before the optimizer is built.
         """
-        return {
-            name: float(value)
-            for name, value in agc_layers.named_report(
-                self, self.variables
-            ).items()
-        }
+        named = agc_layers.named_report(self, self.variables)
+        return {name: float(value) for name, value in named.items()}
 
     def reset_agc_report(self):
         """Sets the means of `agc_report` to zero."""
         if not inner_optimizer(self).built:
             return
-        variables = agc_layers.without_layer_means(self, self.variables)
-        for variable in variables[-2:]:
+        *_, means, steps = agc_layers.without_layer_means(self, self.variables)
+        for variable in (means, steps):
             variable.assign(ops.zeros(variable.shape, variable.dtype))
 
     def apply(self, grads, trainable_variables=None):
@@ -89,7 +89,7 @@ class AGCOptimizer:
         variables = agc_layers.without_layer_means(self, self.variables)
         missing = len(variables) - len(store.keys())
         if missing not in (0, 2):
-            super().load_own_variables(store)
+            super().load_own_variables(store)  # warns
             return
         # A file of an optimizer without AGC lacks the report's two variables,
         # which then keep their zeros.
@@ -129,7 +129,7 @@ class _Clipping(AGCOptimizer):
             agc_layers.add_variables(self)
 
     def add_agc_report(self):
-        """Adds the report's variables: means, and the steps of each."""
+        """Adds the report's variables: means, and the steps in each."""
         self.agc_means, self.agc_steps = (
             self.add_variable(
                 shape=(len(self.rules.names),),
@@ -141,12 +141,11 @@ class _Clipping(AGCOptimizer):
         )
 
     def _clip(self, gradients, variables):
-        """Returns clipped gradients, and takes their number into the report.
+        """Returns clipped gradients, and updates the means of the report.
 
         Each replica of TensorFlow calls it with the same summed gradients.
         """
         rules = self.rules
-        # On TensorFlow these are tf.Variables; units are known by Keras's.
         indices = [self._get_variable_index(v) for v in variables]
         units = [rules.units[i] for i in indices]
         clipped, statistics = rules.agc.clip_units(gradients, variables, units)
@@ -164,10 +163,10 @@ class _Clipping(AGCOptimizer):
 
 
 class _ClippingOnTensorFlow(_Clipping):
-    """Clips after the sum over replicas, which TensorFlow's update takes."""
+    """Clips after the sum over replicas, which is a part of the update."""
 
     def __setattr__(self, name, value):
-        # A `LossScaleOptimizer` tells the optimizer inside nothing else.
+        # A `LossScaleOptimizer` sets it when it is put around this optimizer.
         if name == "loss_scale_factor":
             self.rules.scaled_from_outside = True
         super().__setattr__(name, value)
@@ -177,9 +176,8 @@ class _ClippingOnTensorFlow(_Clipping):
         if self.rules.sums_over_replicas:
             pairs = super()._all_reduce_sum_gradients(pairs)
         gradients, variables = zip(*pairs, strict=True)
-        return list(
-            zip(self._clip(gradients, variables), variables, strict=True)
-        )
+        clipped = self._clip(gradients, variables)
+        return list(zip(clipped, variables, strict=True))
 
 
 class _ClippingOnJax(_Clipping):
@@ -208,8 +206,8 @@ class _LossScaling(AGCOptimizer):
 class _LossScalingOnTensorFlow(_LossScaling):
     """Sums gradients over replicas before it checks them for overflow.
 
-    In Keras each replica checks its own gradients, and the sum stands inside
-    that condition. With the sum first, all replicas decide the same.
+    Keras checks the gradients of a replica, and sums them only if they are
+    finite. With the sum first, all replicas check the same gradients.
     """
 
     def apply(self, grads, trainable_variables=None):
@@ -217,9 +215,9 @@ class _LossScalingOnTensorFlow(_LossScaling):
         if variables is None:
             variables = self._trainable_variables
         pairs = list(zip(grads, variables, strict=True))
-        inner = self.inner_optimizer
-        reduce = super(_ClippingOnTensorFlow, inner)._all_reduce_sum_gradients
-        summed = [gradient for gradient, _ in reduce(pairs)]
+        # Keras's own method, which the class of the optimizer inside overrides.
+        inner = super(_ClippingOnTensorFlow, self.inner_optimizer)
+        summed = [g for g, _ in inner._all_reduce_sum_gradients(pairs)]
         super().apply(summed, trainable_variables)
 
 
@@ -236,9 +234,10 @@ _LOSS_SCALING = {
 
 
 def attach(optimizer, rules):
-    """Changes the class of an optimizer to one with AGC.
+    """Changes the class of an optimizer to one with AGC, and returns it.
 
-    Of a `LossScaleOptimizer` it also changes that of the optimizer inside.
+    Of a `LossScaleOptimizer` it also changes that of the optimizer inside. An
+    optimizer that has AGC gets other rules, and keeps its class and its report.
     """
     inner = inner_optimizer(optimizer)
     backend = keras.backend.backend()
@@ -250,29 +249,30 @@ def attach(optimizer, rules):
             f"{type(inner).__name__}, where AGC would enter the step."
         )
     if inner is not optimizer:
+        # On TensorFlow `_LossScalingOnTensorFlow` sums in its place.
         rules.sums_over_replicas = backend != "tensorflow"
-        _derive(optimizer, _LOSS_SCALING[backend])
+        _change_class(optimizer, _LOSS_SCALING[backend])
     if inner.built:
         check_replicas(inner, rules)
         rules.resolve(inner._trainable_variables)
     inner.rules = rules
     had_report = isinstance(inner, AGCOptimizer)
-    _derive(inner, _CLIPPING[backend])
+    _change_class(inner, _CLIPPING[backend])
     if inner.built and not had_report:
         inner.add_agc_report()
     return optimizer
 
 
-def _derive(optimizer, base):
+def _change_class(optimizer, mixin):
     if not isinstance(optimizer, AGCOptimizer):
-        optimizer.__class__ = _derived(base, type(optimizer))
+        optimizer.__class__ = _class_with_agc(mixin, type(optimizer))
 
 
 @functools.cache
-def _derived(base, cls):
+def _class_with_agc(mixin, cls):
     """Returns the class of an optimizer with AGC, saved as `AGCOptimizer`."""
-    derived = type(f"AGC{cls.__name__}", (base, cls), {"__module__": __name__})
-    # Keras saves several classes under one name, and loads the last registered.
+    derived = type(f"AGC{cls.__name__}", (mixin, cls), {"__module__": __name__})
+    # Both are saved by this name. Keras loads the one that it registers last.
     for each in (derived, AGCOptimizer):
         keras.saving.register_keras_serializable(
             "keras_nfnets", "AGCOptimizer"
@@ -287,10 +287,10 @@ def without_agc(optimizer):
     """
     if not isinstance(optimizer, AGCOptimizer):
         return optimizer
-    # `_derived` put the optimizer's own class second.
+    # `_class_with_agc` put the optimizer's own class second.
     cls = type(optimizer).__bases__[1]
-    # Keras tells shared objects by their id, which a freed copy would pass on.
-    # So the rules keep the copy alive.
+    # Keras takes objects of one id for one shared object, and a new object may
+    # get the id of a freed one. So the copy is kept, and filled anew.
     copies = inner_optimizer(optimizer).rules.copies_without_agc
     copy = copies.setdefault(cls, object.__new__(cls))
     vars(copy).clear()

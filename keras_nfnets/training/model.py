@@ -27,8 +27,7 @@ from keras_nfnets.training.compiled import (
 from keras_nfnets.training.perturbed import check_optimizer, perturbed_weights
 from keras_nfnets.training.sam import SAM
 
-# The default of `compile`. By its identity `compile` tells whether `agc` was
-# passed.
+# The default of `compile`, which tells by identity whether `agc` was passed.
 _PAPER = AGC()
 
 
@@ -64,7 +63,7 @@ class AGCModel(keras.Model):
 
     _agc = None
     _sam = None
-    _sam_used = False
+    _sam_used = False  # whether `train_step` has run since `compile`
     _is_fitting = False
     train_function: Any  # Keras's
 
@@ -75,10 +74,9 @@ class AGCModel(keras.Model):
         return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A `keras.Sequential` gets other arguments.
-        if not isinstance(self, keras.Sequential):
-            if _is_functional(args, kwargs):
-                _make_functional(type(self))
+        takes_layers = isinstance(self, keras.Sequential)
+        if not takes_layers and _is_functional(args, kwargs):
+            _make_functional(type(self))
         super().__init__(*args, **kwargs)
         self._is_from_h5 = is_from_h5()
 
@@ -147,36 +145,39 @@ class AGCModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
         before = self.train_function
         super().make_train_function(force)
-        checked = self._agc or self._sam
-        if checked and self.train_function is not before:
-            self.train_function = self._with_report(self.train_function)
-        self._build_metrics_before("train_function")
+        # Keras keeps the function that it has, which is wrapped already.
+        is_new = self.train_function is not before
+        if is_new and (self._agc or self._sam):
+            self.train_function = self._checked(self.train_function)
+        self._build_metrics_before_tracing("train_function")
 
     def make_test_function(self, force: bool = False) -> None:
         """Builds the step of `evaluate`, and `metrics` before it is traced."""
         super().make_test_function(force)
-        self._build_metrics_before("test_function")
+        self._build_metrics_before_tracing("test_function")
 
-    def _with_report(self, function):
-        """Returns a step of `fit` that adds AGC's report to its logs."""
+    def _checked(self, function):
+        """Returns a checked step, with AGC's report in the logs of `fit`."""
 
         def call(*args):
             result = function(*args)
             _check_step(self)
-            if not (self._agc and self._is_fitting):
+            if not (self._agc and self._is_fitting):  # as in `train_on_batch`
                 return result
+            # JAX returns its state beside the logs. During `fit` its variables
+            # are stale. The third part of the state has the optimizer's values.
             on_jax = isinstance(result, tuple)
-            logs, *state = result if on_jax else (result,)
-            # During `fit` JAX's variables are stale: the state has the values.
-            values = state[0][2] if on_jax else self.optimizer.variables
+            logs, state = result if on_jax else (result, None)
+            values = state[2] if on_jax else self.optimizer.variables
             if isinstance(logs, dict):
                 logs = {**logs, **named_report(self.optimizer, values)}
-            return (logs, *state) if on_jax else logs
+            return (logs, state) if on_jax else logs
 
         return call
 
     def _get_metrics_result_or_logs(self, logs):
-        """Returns Keras's logs, and AGC's report, which Keras would refuse."""
+        """Returns the metrics, as Keras does, and AGC's report beside them."""
+        # Keras returns the metrics only for logs of the same names.
         if not (self._agc and isinstance(logs, dict)):
             return super()._get_metrics_result_or_logs(logs)
         names = inner_optimizer(self.optimizer).rules.names or ()
@@ -198,8 +199,8 @@ class AGCModel(keras.Model):
         if self._agc:
             self.optimizer.reset_agc_report()
 
-    def _build_metrics_before(self, name):
-        """Makes the first call of a function build `metrics` before tracing.
+    def _build_metrics_before_tracing(self, name):
+        """Makes the first call of a function build `metrics`, then trace once.
 
         Args:
             name: String, the attribute that holds the function.
@@ -211,7 +212,7 @@ class AGCModel(keras.Model):
             return
 
         def build_and_call(iterator):
-            setattr(self, name, function)
+            setattr(self, name, function)  # for all later calls
             batch = getattr(iterator, "element_spec", None)
             _, labels, _ = keras.utils.unpack_x_y_sample_weight(batch)
             outputs = getattr(self, "outputs", ())
@@ -233,7 +234,7 @@ class AGCModel(keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model with the AGC that its optimizer brings."""
         if type(self).compile is not AGCModel.compile:
-            super().compile_from_config(config)  # warns
+            super().compile_from_config(config)  # only warns
             return
         config = keras.saving.deserialize_keras_object(config)
         config.setdefault("agc", model_agc(config["optimizer"]))
@@ -277,7 +278,7 @@ class _FunctionalAGCModel(AGCModel, Functional):
 
 
 _FunctionalAGCModel.__name__ = AGCModel.__name__
-# Keras saves several classes under one name, and loads the last registered.
+# Both are saved by this name. Keras loads the one that it registers last.
 for _each in (_FunctionalAGCModel, AGCModel):
     keras.saving.register_keras_serializable("keras_nfnets")(_each)
 # An .h5 file names the model's class without the package.

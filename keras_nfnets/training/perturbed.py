@@ -2,16 +2,18 @@
 
 `perturbed_weights` is a context manager around one call of `train_step`:
 
-1. It computes the gradient of a fraction of the batch, and from it the offsets
-   by which SAM moves the weights.
-2. It moves the weights. Keras's step computes its loss and gradient there.
+1. It computes the first gradient, that of a fraction of the batch. From it
+   follow the offsets by which SAM moves the weights.
+2. It moves the weights. Keras's step computes its loss there, and the second
+   gradient, that of the whole batch.
 3. It moves the weights back before the optimizer does anything. Unscaling, the
    sum over replicas, AGC, the update and the averages see the old weights.
 
 Each backend holds weights in its own way. JAX's loss is a function of the
 weights, so it is called with other ones. TensorFlow and PyTorch have variables
 that a step changes in place, so two methods of the optimizer are overridden
-for the length of the step. `docs/STEP.md` lists the calls.
+for the length of the step: `scale_loss`, which Keras calls with the loss, and
+the method that gets the second gradient. `docs/STEP.md` lists the calls.
 """
 
 import contextlib
@@ -46,8 +48,9 @@ def check_optimizer(optimizer):
 def perturbed_weights(model, sam, *args):
     """Perturbs the weights for one call of Keras's `train_step`.
 
-    Only the weights differ there. The first gradient's forward pass would also
-    change metrics, seeds and other state, and these changes are dropped.
+    Only the weights differ there. The forward pass for the first gradient also
+    updates state, such as the seeds of dropout. These updates are dropped, so
+    the step sees the state that it would see without SAM.
 
     Args:
         model: A compiled `keras.Model`.
@@ -68,14 +71,17 @@ def _on_jax(model, sam, state, data):
     """Calls JAX's loss, a function of the weights, with moved weights.
 
     `compute_loss_and_updates` is that function. It returns the loss and the
-    new state as values, so nothing has to be put back.
+    new state as values, so the updates of the first pass are dropped by not
+    using them, and no weight has to be moved back.
     """
     import jax
 
     weights, others, optimizer_variables, metrics = state
     part = leading_fraction(data, sam.fraction, _batch_shards())
-    # This loss has the loss scale of the step, so it overflows in float16 as
-    # the step's does. The scale does not change the direction.
+    # This loss has the loss scale of mixed precision. So small gradients do not
+    # vanish in float16, and an overflow shows as in the step's own loss. The
+    # offsets do not depend on the scale, since `perturbation` divides by the
+    # norm.
     gradients, _ = jax.grad(model.compute_loss_and_updates, has_aux=True)(
         weights,
         others,
@@ -86,8 +92,9 @@ def _on_jax(model, sam, state, data):
     )
     offsets, factor = perturbation(gradients, sam.rho)
 
+    # The step differentiates this function. The offsets are constants in it.
     def moved_loss(weights, *args, **kwargs):
-        moved = [w + e for w, e in zip(weights, offsets, strict=True)]
+        moved = [w + offset for w, offset in zip(weights, offsets, strict=True)]
         loss, updates = type(model).compute_loss_and_updates(
             model, moved, *args, **kwargs
         )
@@ -112,8 +119,9 @@ def _batch_shards():
 def _on_tensorflow(model, sam, data):
     """Moves TensorFlow's variables, of which each replica has its copy.
 
-    All replicas have to move by the same offsets, so the first gradient is
-    summed over them too.
+    A strategy runs this function once for each replica, with its part of the
+    batch. All replicas have to move by the same offsets, so the first gradient
+    is summed over them too.
     """
     import tensorflow as tf
 
@@ -125,20 +133,36 @@ def _on_tensorflow(model, sam, data):
         with tf.GradientTape() as tape:
             loss = _loss(model, leading_fraction(data, sam.fraction))
         gradients = tape.gradient(loss, variables)
-    present = [tf.convert_to_tensor(g) for g in gradients if g is not None]
-    summed = iter(
-        tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, present
-        )
+    gradients = _summed_over_replicas(gradients)
+    offsets, factor = perturbation(gradients, sam.rho)
+    return _moved_weights(model, offsets, factor, _assign, "apply_gradients")
+
+
+def _summed_over_replicas(gradients):
+    """Returns the sum of each gradient over TensorFlow's replicas.
+
+    `None` stays for a variable without a gradient. The gradient of an embedding
+    is sparse, and becomes a tensor.
+    """
+    import tensorflow as tf
+
+    present = {
+        i: tf.convert_to_tensor(gradient)
+        for i, gradient in enumerate(gradients)
+        if gradient is not None
+    }
+    sums = tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM, list(present.values())
     )
-    gradients = [g if g is None else next(summed) for g in gradients]
-    return _moved_weights(
-        model, *perturbation(gradients, sam.rho), _assign, "apply_gradients"
-    )
+    summed = dict(zip(present, sums, strict=True))
+    return [summed.get(i) for i in range(len(gradients))]
 
 
 def _assign(variables, values):
-    """Assigns to TensorFlow's variables on each replica, as optimizers do."""
+    """Assigns to TensorFlow's variables on each replica, as optimizers do.
+
+    The strategy decides whether the replicas have to meet first.
+    """
     import tensorflow as tf
 
     def assign(strategy, variables, values):
@@ -182,14 +206,14 @@ _PERTURBED_WEIGHTS = {
 def _dropping_updates(model):
     """Returns a scope that drops all assignments to variables.
 
-    Keras's stateless scope collects assignments instead of making them, and
-    nobody reads them afterwards.
+    Inside of Keras's stateless scope an assignment goes to the scope, and the
+    variable stays as it is. Nobody reads the scope afterwards.
     """
     scope = keras.StatelessScope(collect_losses=True)
     for variable in model.trainable_variables:
-        # Keras's regularizers look for their weights in the scope. They get the
-        # backend's variable and no tensor, or `keras.remat` would not pass a
-        # gradient to it.
+        # Keras gives a regularizer the value that the scope has for its weight,
+        # so the scope has to have one. It is the backend's variable, since
+        # `keras.remat` passes no gradient to a tensor in its place.
         scope.add_update((variable, variable.value))
     return scope
 
@@ -206,10 +230,17 @@ def _loss(model, data):
 
 
 class _Saved(threading.local):
-    """The values that a step saves while the weights are moved.
+    """What a step keeps while the weights are moved, for each thread.
 
-    TensorFlow traces each replica in its own thread, with one optimizer for
-    all. So each thread has its own values.
+    TensorFlow traces each replica in a thread of its own, and all replicas
+    share one optimizer. Each thread overrides the optimizer's methods, and the
+    last override serves all of them. So the methods must not hold the values of
+    one replica. They look here for those of the thread that calls them.
+
+    Attributes:
+        weights: List of the values to put back, or `None` where nothing is
+            moved.
+        factor: Scalar tensor that multiplies the loss, see `perturbation`.
     """
 
     weights = None
@@ -233,14 +264,12 @@ def _moved_weights(model, offsets, factor, assign, update):
             calls with the gradients.
     """
     optimizer = model.optimizer
-    pairs = [
-        (v, e)
-        for v, e in zip(model.trainable_variables, offsets, strict=True)
-        if e is not None
-    ]
+    both = zip(model.trainable_variables, offsets, strict=True)
+    pairs = [(v, offset) for v, offset in both if offset is not None]
     variables = [v for v, _ in pairs]
 
-    def restore():
+    def move_back():
+        # The second call of a step finds nothing to put back.
         weights, _saved.weights = _saved.weights, None
         if weights is not None:
             assign(variables, weights)
@@ -249,20 +278,20 @@ def _moved_weights(model, offsets, factor, assign, update):
         scaled = type(optimizer).scale_loss(optimizer, loss)
         return ops.multiply(scaled, _saved.factor)
 
-    def restore_and_update(*args, **kwargs):
-        restore()
+    def move_back_and_update(*args, **kwargs):
+        move_back()
         return getattr(type(optimizer), update)(optimizer, *args, **kwargs)
 
     methods = (
         (optimizer, "scale_loss", scale_loss),
-        (optimizer, update, restore_and_update),
+        (optimizer, update, move_back_and_update),
     )
     with overridden(*methods):
         _saved.factor = factor
         _saved.weights = [ops.stop_gradient(ops.copy(v)) for v in variables]
         try:
-            assign(variables, [v + e for v, e in pairs])
+            assign(variables, [v + offset for v, offset in pairs])
             yield
         finally:
-            # The step may have been interrupted, or have nothing to update.
-            restore()
+            # An error may have ended the step, or it had nothing to update.
+            move_back()
