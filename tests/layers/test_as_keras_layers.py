@@ -44,10 +44,10 @@ def test_every_public_layer_has_a_row():
 
 @pytest.mark.parametrize("name, arguments", [row[:2] for row in ROWS])
 def test_arguments_are_spelled_out(name, arguments):
-    """`**kwargs` holds what every layer of Keras takes, and nothing else."""
+    """`**kwargs` holds what every layer of Keras takes, and LoRA as there."""
     layer = getattr(layers, name)
-    of_every_layer = keras.layers.Layer().get_config().keys()
-    own = layer(**arguments).get_config().keys() - of_every_layer
+    in_kwargs = {*keras.layers.Layer().get_config(), "lora_rank", "lora_alpha"}
+    own = layer(**arguments).get_config().keys() - in_kwargs
     assert own <= inspect.signature(layer).parameters.keys()
 
 
