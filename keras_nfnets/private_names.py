@@ -66,7 +66,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.src.backend.common.global_state.get_global_attribute",
-        ("training.compiled",),
+        ("training.legacy_h5",),
         "a model tells whether Keras makes it of an .h5 file, which has no AGC",
     ),
     PrivateName(
