@@ -5,7 +5,8 @@
 #   make test-torch  the tests on PyTorch
 #   make test-oldest  a part of them with the oldest Keras, TensorFlow and JAX
 #   make test-colab   a part of them on JAX without TensorFlow, as in Colab
-#   make fuzz        3,000 random corruptions of each kind of weight file
+#   make fuzz        3,000 random corruptions of each kind of weight file, and
+#                    of a run folder
 #   make export-all  every network of the table as ONNX, at a small input
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries

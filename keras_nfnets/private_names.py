@@ -85,7 +85,7 @@ PRIVATE_NAMES = (
     ),
     PrivateName(
         "keras.src.backend.common.global_state.get_global_attribute",
-        ("training.compiled",),
+        ("training.legacy_h5",),
         "a model finds out whether Keras loads it from an .h5 file, which "
         "stores no AGC",
     ),

@@ -203,6 +203,13 @@ class _Proxy(types.ModuleType):
             return self._classes.get(value, value)
         return _Proxy(value, self._classes) if _is_of_keras(value) else value
 
+    # What a test patches, Keras itself has to see.
+    def __setattr__(self, name, value):
+        setattr(self._module, name, value)
+
+    def __delattr__(self, name):
+        delattr(self._module, name)
+
 
 def _is_of_keras(value):
     is_module = isinstance(value, types.ModuleType)

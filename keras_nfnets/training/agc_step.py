@@ -15,7 +15,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_nfnets.training import agc_layers, agc_report
+from keras_nfnets.training import agc_layers, agc_report, legacy_h5
 from keras_nfnets.training.agc_rules import (
     Rules,
     check_replicas,
@@ -97,6 +97,9 @@ class AGCOptimizer:
             variable.assign(store[str(i)])
 
     def get_config(self):
+        if legacy_h5.is_in_h5():
+            # Keras builds what it loads from there for no variables.
+            legacy_h5.refuse({"agc": self.agc})
         return {
             "optimizer": keras.saving.serialize_keras_object(without_agc(self)),
             "agc": keras.saving.serialize_keras_object(self.agc),

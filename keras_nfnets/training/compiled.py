@@ -9,9 +9,7 @@ recognize such a file.
 
 import keras
 
-# Where Keras says that it reads or writes an .h5 file; it exports neither.
-from keras.src.backend.common.global_state import get_global_attribute
-
+from keras_nfnets.training import legacy_h5
 from keras_nfnets.training.agc_rules import inner_optimizer
 
 # Keras compiles a model that it loads from an .h5 file with these arguments.
@@ -58,20 +56,9 @@ class CompileConfig:
             ValueError: If the model has AGC or SAM, which would be lost.
         """
         rules = getattr(inner_optimizer(self._model.optimizer), "rules", None)
-        lost = {"agc": rules and rules.agc, "sam": self._config.get("sam")}
-        lost = {name: value for name, value in lost.items() if value}
-        if lost:
-            raise ValueError(
-                "An .h5 file cannot keep AGC or SAM. Save the model as .keras, "
-                "or with `include_optimizer=False`. Received: a model that was "
-                f"compiled with {lost}"
-            )
+        agc = rules and rules.agc
+        legacy_h5.refuse({"agc": agc, "sam": self._config.get("sam")})
         return dict(self._config)
-
-
-def is_from_h5():
-    """Returns whether Keras is now making a model from an .h5 file."""
-    return bool(get_global_attribute("use_legacy_config"))
 
 
 def compiles_from_h5(args, kwargs):

@@ -21,9 +21,9 @@ from keras_nfnets.training.agc_rules import inner_optimizer
 from keras_nfnets.training.compiled import (
     CompileConfig,
     compiles_from_h5,
-    is_from_h5,
     model_agc,
 )
+from keras_nfnets.training.legacy_h5 import is_in_h5
 from keras_nfnets.training.perturbed import check_optimizer, perturbed_weights
 from keras_nfnets.training.sam import SAM
 
@@ -78,7 +78,7 @@ class AGCModel(keras.Model):
         if not takes_layers and _is_functional(args, kwargs):
             _make_functional(type(self))
         super().__init__(*args, **kwargs)
-        self._is_from_h5 = is_from_h5()
+        self._is_from_h5 = is_in_h5()
 
     def compile(
         self,

@@ -224,7 +224,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
             `0.0`.
 
     Raises:
-        ValueError: If `warmup_steps` is negative or not below `total_steps`.
+        ValueError: If `warmup_steps` is negative or not below `total_steps`,
+            or a learning rate is negative or not a number.
 
     Example:
 
@@ -245,6 +246,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         start: float = 0.0,
     ) -> None:
         super().__init__()
+        check_not_negative(peak=peak, minimum=minimum, start=start)
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
                 "`warmup_steps` must be at least 0 and below `total_steps`. "

@@ -17,6 +17,7 @@ from keras_nfnets.training.agc_step import has_agc
 from keras_nfnets.training.optimizers import with_agc
 
 SETTINGS = keras_nfnets.AGC(0.02, exclude=["top/bias"])
+LOSS_SCALE = keras.optimizers.LossScaleOptimizer
 
 
 class OfArguments(keras_nfnets.AGCModel):
@@ -212,6 +213,18 @@ class TestH5:
         model = compiled("functional", **settings)
         with pytest.raises(ValueError, match="cannot keep AGC or SAM"):
             model.save(tmp_path / "model.h5")
+
+    @pytest.mark.parametrize("around", [lambda x: x, LOSS_SCALE])
+    def test_agc_of_an_optimizer_is_refused(self, around, tmp_path):
+        inputs = keras.Input((8,))
+        model = keras.Model(inputs, keras.layers.Dense(3, name="top")(inputs))
+        optimizer = around(with_agc(keras.optimizers.SGD(0.1), SETTINGS))
+        model.compile(optimizer, "mse")
+        with pytest.raises(ValueError, match="cannot keep AGC or SAM"):
+            model.save(tmp_path / "model.h5")
+        keras.saving.save_model(
+            model, tmp_path / "model.h5", include_optimizer=False
+        )
 
     def test_without_them_a_model_comes_back_without(self, tmp_path):
         model = compiled("functional", agc=None)

@@ -159,6 +159,10 @@ def test_config_round_trip():
         (lambda: SGD(weight_decay=1e-4), "`weight_decay` must be None"),
         (lambda: WarmupCosine(0.1, 10, 10), "`warmup_steps` must be"),
         (lambda: WarmupCosine(0.1, -1, 10), "`warmup_steps` must be"),
+        (lambda: WarmupCosine(float("nan"), 0, 10), "`peak` must not be neg"),
+        (lambda: WarmupCosine("0.1", 0, 10), "`peak` must not be negative"),
+        (lambda: WarmupCosine(0.1, 0, 10, -1.0), "`minimum` must not be"),
+        (lambda: WarmupCosine(0.1, 1, 10, 0.0, -1.0), "`start` must not be"),
     ],
 )
 def test_bad_arguments_are_refused(make, message):
