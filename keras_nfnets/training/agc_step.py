@@ -2,9 +2,8 @@
 
 An optimizer of Keras removes the loss scale, accumulates gradients, sums them
 over replicas, and updates the weights, in this order. AGC belongs between the
-last two. Keras has no public method there, and the private one differs from
-backend to backend. `attach` therefore changes the optimizer's class to one that
-derives from it and overrides that method. `docs/STEP.md` lists the calls.
+last two, where Keras has only private methods. `attach` changes the optimizer's
+class to one that overrides such a method. `docs/STEP.md` lists the calls.
 
 `_Clipping` and its classes are for the optimizer that updates. Mixed precision
 puts a `LossScaleOptimizer` around it, which gets a class of `_LossScaling`.
@@ -44,10 +43,9 @@ class AGCOptimizer:
     optimizer without AGC.
     """
 
-    # `Rules`, set by `attach` on the optimizer that updates.
+    # `attach` sets the `Rules` of the optimizer that updates.
     rules = None
-    # Set by `agc_layers`: whether each layer is to have means, and the means.
-    watched = False
+    watched = False  # `agc_layers` sets this, and the means of each layer.
     layer_means = None
 
     @property
@@ -155,11 +153,8 @@ class _Clipping(AGCOptimizer):
         if statistics is not None:
             # TensorFlow passes its own variables, which have no path.
             known = [self._trainable_variables[i] for i in indices]
-            agc_report.add_to_means(
-                self.agc_means,
-                self.agc_steps,
-                *agc_report.report(statistics, known, rules.names),
-            )
+            found = agc_report.report(statistics, known, rules.names)
+            agc_report.add_to_means(self.agc_means, self.agc_steps, *found)
             if self.watched:
                 agc_layers.record(self, statistics, known)
         return clipped
