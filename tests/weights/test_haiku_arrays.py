@@ -158,8 +158,14 @@ LEAVES = {
     "shape_half": (array(content=bytes(6)), "has 6 bytes instead of 4"),
     "fortran_number": (array(order=number(0)), "an array's state"),
     # Numbers.
-    "nan": (array(content=struct.pack("<f", np.nan)), "'m::w' has values not"),
-    "inf": (array(content=struct.pack("<f", -np.inf)), "'m::w' has values not"),
+    "nan": (
+        array(content=struct.pack("<f", np.nan)),
+        "'m::w' has values that are not finite",
+    ),
+    "inf": (
+        array(content=struct.pack("<f", -np.inf)),
+        "'m::w' has values that are not finite",
+    ),
 }
 
 
