@@ -20,12 +20,18 @@ MAX_INTEGER = 2**31 - 1
 
 
 def _is_number(value):
-    """Returns whether a value is a real number.
+    """Returns whether a value is a real number, and not a boolean.
 
     Text is none: comparing it with a number would raise a TypeError that does
-    not name the argument.
+    not name the argument. A boolean is one to Python, but is a mistake where a
+    number is asked for.
     """
-    return isinstance(value, numbers.Real)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_integer(value):
+    """Returns whether a value is an integer, and not a boolean."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_positive(**arguments: Any) -> None:
@@ -79,7 +85,7 @@ def check_positive_integer(**arguments: Any) -> None:
     >>> check_positive_integer(size=np.int64(224), classes=10)
     """
     for name, value in arguments.items():
-        if not isinstance(value, numbers.Integral) or int(value) < 1:
+        if not _is_integer(value) or int(value) < 1:
             raise ValueError(
                 f"`{name}` must be a positive integer. "
                 f"Received: {name}={value!r}"
@@ -102,8 +108,7 @@ def check_seed(**arguments: Any) -> None:
         ValueError: If one is not. The message names the first of them.
     """
     for name, value in arguments.items():
-        whole = isinstance(value, numbers.Integral)
-        if not whole or not 0 <= int(value) < 2**32:
+        if not _is_integer(value) or not 0 <= int(value) < 2**32:
             raise ValueError(
                 f"`{name}` must be from 0 to 2**32 - 1. "
                 f"Received: {name}={value!r}"

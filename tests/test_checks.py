@@ -76,3 +76,19 @@ def test_what_a_terminal_would_obey_is_escaped(text, line):
 def test_text_is_no_number(check):
     with pytest.raises(ValueError, match="`rate` must .*rate='0.1'"):
         check(rate="0.1")
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        checks.check_positive,
+        checks.check_not_negative,
+        checks.check_rate,
+        checks.check_positive_integer,
+        checks.check_seed,
+    ],
+)
+def test_a_boolean_is_no_number(check):
+    for value in (True, False):
+        with pytest.raises(ValueError, match=f"`rate` must .*rate={value}"):
+            check(rate=value)

@@ -109,7 +109,7 @@ class AGCMonitor(keras.callbacks.Callback):
                 model.train_function = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Sets the sums of the last epoch to zero."""
+        """Sets the means of the last epoch to zero."""
         agc_layers.reset(self._watched())
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

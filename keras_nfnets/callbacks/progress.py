@@ -14,8 +14,8 @@ class Progress(Throughput):
 
     An epoch's logs get `images_per_second`, see `Throughput`, and
     `learning_rate`, the rate of the last step. Callbacks that stand later in
-    the list see both. At the start of the second epoch of a `fit` it prints the
-    time that is left, including validation.
+    the list see both. At the start of the second epoch that it sees, over all
+    calls of `fit`, it prints the time that is left, including validation.
 
     Args:
         batch_size: Integer, images per step.
@@ -34,7 +34,7 @@ class Progress(Throughput):
         self._epochs = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Prints the time left before the second epoch; starts the clock."""
+        """Starts the clock. Prints the time left at the second call."""
         if self._epochs == 1 and self.total_steps:
             self._say_time_left(epoch)
         self._epochs += 1

@@ -50,7 +50,8 @@ def signal_propagation(
 
     The mean and the (biased) variance of a channel are taken over all axes but
     the last, then averaged over channels. The residual branch is measured
-    before stochastic depth, the skip gain and `alpha`.
+    before stochastic depth, the skip gain and `alpha`. Of a sum of several
+    branches only the first is measured.
 
     Args:
         model: A functional `keras.Model`.
@@ -211,7 +212,7 @@ def _probe(model):
 
 
 def _points(model):
-    """Returns the name, output and residual branch of each block."""
+    """Returns the name, output and first residual branch of each block."""
     sums = {id(s.operation): s for s in residual_sums(model)}
     makers = {
         id(tensor): operation

@@ -31,7 +31,7 @@ def mixup(one, other, ratio):
 
 
 def cutmix(one, other, box):
-    """Pastes a box of one image into another at the same place.
+    """Pastes a box of the second image into the first at the same place.
 
     Args:
         one: uint8 array `(height, width, channels)`, the image outside the box.
@@ -90,14 +90,14 @@ def partners_in_batch(count, parts, key):
     return tf.argsort(order, stable=True)
 
 
-def draw_boxes(area, center, height, width):
+def draw_boxes(outside, center, height, width):
     """Returns CutMix's boxes, clipped to the image, and the area outside them.
 
-    Before clipping, the sides of a box are `sqrt(1 - area)` of the image's.
+    Before clipping, the sides of a box are `sqrt(1 - outside)` of the image's.
 
     Args:
-        area: Float32 tensor `(count,)`, the fraction of the image outside the
-            box, before the box is clipped.
+        outside: Float32 tensor `(count,)`, the fraction of the image outside
+            the box, before the box is clipped.
         center: Float32 tensor `(count, 2)` in [0, 1), x and y of the box's
             centre as a fraction of the image.
         height: Integer, pixels.
@@ -108,7 +108,7 @@ def draw_boxes(area, center, height, width):
         float32 tensor `(count,)`, the fraction of pixels outside.
     """
     tf = tensorflow()
-    side = tf.sqrt(1 - area)
+    side = tf.sqrt(1 - outside)
     left, right = _clipped_interval(width, side, center[:, 0])
     top, bottom = _clipped_interval(height, side, center[:, 1])
     pixels = tf.cast((right - left) * (bottom - top), tf.float32)

@@ -31,8 +31,8 @@ def shuffled(positions, count, seed):
         seed: Integer, or `None` for the stored order.
 
     Returns:
-        An int64 tensor of the same shape, in [0, count). Without a seed, the
-        positions.
+        With a seed, an int64 tensor of the same shape, in [0, count). Without
+        one, `positions` itself, which may be `count` or more.
 
     Example:
 

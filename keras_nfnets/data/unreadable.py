@@ -90,7 +90,8 @@ class SkippedImages(keras.callbacks.Callback):
     """Prints at an epoch's end how many images were left out in it.
 
     Images are read ahead of the step that uses them, but each counts for the
-    epoch in which it is used. Held-out images count once for the whole run.
+    epoch in which it is used. Held-out images are reported once, at the
+    end of the first epoch that leaves any out, also in a run that resumes.
 
     Args:
         source: `Source`.
@@ -123,6 +124,7 @@ class SkippedImages(keras.callbacks.Callback):
         self.fraction = fraction
         steps = source.train_count // batch_size
         self.images_per_epoch = steps * (images_per_step or batch_size)
+        self._reported_held_out = False
 
     def on_train_batch_begin(
         self, batch: int, logs: Logs | None = None
@@ -133,10 +135,12 @@ class SkippedImages(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Prints how many images were left out in the epoch."""
         left_out = self._check()
+        held_out = left_out.get("test", [])
         lines = {
             "images": left_out.get(epoch, []),
-            "held-out images": left_out.get("test", []) if epoch == 0 else [],
+            "held-out images": [] if self._reported_held_out else held_out,
         }
+        self._reported_held_out |= bool(held_out)
         for what, names in lines.items():
             if names:
                 print(
@@ -144,7 +148,10 @@ class SkippedImages(keras.callbacks.Callback):
                 )
 
     def _check(self):
-        """Returns the names of what was left out, by epoch or `"test"`."""
+        """Returns the names of what was left out, by epoch or `"test"`.
+
+        Raises a ValueError if they are too many.
+        """
         left_out = {}
         # `list` copies, since the threads of the pipeline add entries.
         for (part, position), name in list(self.source.skipped.items()):

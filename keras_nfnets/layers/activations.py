@@ -35,7 +35,10 @@ def _gelu(scale):
     cubic = 0.044715 * slope
 
     def gate_of(x):
-        """Returns the clipped input, its square, and `sigmoid(2 z)`."""
+        """Returns the input, its square, and `sigmoid(2 z)`.
+
+        In float16 the input is clipped.
+        """
         if keras.backend.standardize_dtype(x.dtype) == "float16":
             # float16 overflows at 256 squared. Beyond 10 the gate is 0 or 1,
             # so clipping does not change it.

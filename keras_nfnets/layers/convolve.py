@@ -54,7 +54,7 @@ def conv(
     if padding == "symmetric" and set(strides) == {1}:
         padding = "same"  # pads the same pixels, and need not copy the input
     if padding == "symmetric":
-        inputs = tensorflow_cpu.pad_half(inputs, kernel, dilation_rate)
+        inputs = _pad_half(inputs, kernel, dilation_rate)
         padding = "valid"
     native = functools.partial(
         ops.conv,
@@ -126,3 +126,15 @@ def needs_own_gradient(
         and set(strides) == set(dilation_rate) == {1}
         and all(size % 2 == 1 for size in kernel_size)
     )
+
+
+def _pad_half(inputs, kernel, dilation_rate):
+    """Pads images with zeros by half the kernel's size on every side.
+
+    A dilation widens the kernel.
+    """
+    sides = [
+        (rate * (size // 2),) * 2
+        for size, rate in zip(kernel.shape[:2], dilation_rate, strict=True)
+    ]
+    return ops.pad(inputs, ((0, 0), *sides, (0, 0)))

@@ -2,7 +2,7 @@
 
 Each function computes the same as plain operations, but by faster kernels.
 `benchmarks/NOTES.md` has the measurements. A reader who does not care about
-the speed of a CPU can skip this module, except for `pad_half`.
+the speed of a CPU can skip this module.
 
 - `standardize` calls TensorFlow's fused kernels of batch normalization, forward
   and backward. `_BatchNorm` translates between the two formulas.
@@ -10,8 +10,6 @@ the speed of a CPU can skip this module, except for `pad_half`.
 - `onednn_conv` runs grouped convolutions by oneDNN.
 - `conv_with_own_gradient` runs both gradients of a convolution as forward
   convolutions.
-- `pad_half` pads for the gradient above. On every device, it also is what
-  `convolve` pads with where `padding="symmetric"`.
 
 A "kernel" is the weights of a convolution here, except in "fused kernel",
 "forward kernel" and "gradient kernel", which are code of TensorFlow.
@@ -21,8 +19,6 @@ import functools
 import math
 
 from keras import ops
-
-from keras_nfnets.annotations import Tensor
 
 # A variance so large that no gradient passes through it, see
 # `_BatchNorm.gradient`.
@@ -270,8 +266,10 @@ def conv_with_own_gradient(inputs, kernel):
         # sums over channels and over the pixels of its kernel. So the images
         # have samples and channels swapped, and the upstream gradient is the
         # kernel. Each pixel of the result is one place of the real kernel.
+        sides = [(size // 2, size // 2) for size in (height, width)]
+        padded = ops.pad(inputs, ((0, 0), *sides, (0, 0)))
         summed = convolve(
-            ops.transpose(pad_half(inputs, kernel), (3, 1, 2, 0)),
+            ops.transpose(padded, (3, 1, 2, 0)),
             ops.transpose(upstream, (1, 2, 0, 3)),
             padding="valid",
         )
@@ -287,21 +285,3 @@ def conv_with_own_gradient(inputs, kernel):
         return inputs_gradient, kernel_gradient(upstream)
 
     return convolve(inputs, kernel, padding="same"), gradient
-
-
-def pad_half(
-    inputs: Tensor, kernel: Tensor, dilation_rate: tuple[int, ...] = (1, 1)
-) -> Tensor:
-    """Pads images with zeros by half the kernel's size on every side.
-
-    Args:
-        inputs: Tensor `(batch, height, width, channels)`.
-        kernel: Tensor `(height, width, ...)` of odd height and width.
-        dilation_rate: Tuple of 2 integers, which widen the kernel. Defaults
-            to `(1, 1)`.
-    """
-    sides = [
-        (rate * (size // 2),) * 2
-        for size, rate in zip(kernel.shape[:2], dilation_rate, strict=True)
-    ]
-    return ops.pad(inputs, ((0, 0), *sides, (0, 0)))

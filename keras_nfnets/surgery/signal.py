@@ -8,8 +8,9 @@ computed from the sample, so an activation is applied to it as it is.
 `joined` compute what merging layers give; `spatial` does the same for
 convolutions and pooling.
 
-Two assumptions keep this simple. Branches are independent of each other. The
-correlation of two pixels falls by the same factor with each pixel of distance.
+Two assumptions keep this simple. Branches are independent of each other. A
+positive correlation of two pixels falls by the same factor with each pixel of
+distance, and a negative one does not reach beyond adjacent pixels.
 """
 
 import dataclasses

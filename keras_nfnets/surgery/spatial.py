@@ -100,16 +100,19 @@ def _correlation_after(signal, windows, channels):
         windows: List of `Window`. The first axis stands for all of them.
         channels: Integer, input channels of one kernel.
     """
-    size, stride = windows[0].size, windows[0].stride
+    first = windows[0]
     fan_in = math.prod(window.size for window in windows) * channels
     # Two neighbouring windows share `overlap` input values. Each value meets
     # one weight in the first window and another in the second. The product of
-    # two weights is negative on average.
-    overlap = max(size - stride, 0) * fan_in / size
+    # two weights is negative on average. The taps of the two windows meet only
+    # where the stride is a multiple of the dilation.
+    step, apart = divmod(first.stride, first.dilation)
+    shared = 0 if apart else max(first.size - step, 0)
+    overlap = shared * fan_in / first.size
     added = -overlap / (fan_in * (fan_in - 1)) if fan_in > 1 else 0.0
     rho = signal.correlation
     # A negative correlation does not reach beyond the adjacent pixels.
-    before = rho**stride if rho > 0 or stride == 1 else 0.0
+    before = rho**first.stride if rho > 0 or first.stride == 1 else 0.0
     return float(np.clip(before + added, -0.9, 0.9))
 
 

@@ -83,7 +83,7 @@ def _zeros(padding, axis):
     length, size, stride, dilation = axis
     return {
         "same": same_zeros(length, size, stride, dilation),
-        "symmetric": (size // 2, size // 2),
+        "symmetric": (dilation * (size // 2),) * 2,
         "causal": ((size - 1) * dilation, 0),
     }.get(padding, (0, 0))
 
@@ -116,30 +116,35 @@ def same_zeros(length, size, stride, dilation=1):
     return (total // 2, total - total // 2)
 
 
-def line_correlation(size, correlation, shift=0):
+def line_correlation(size, correlation, shift=0, dilation=1):
     """Returns the mean correlation of the pixels of two windows on one axis.
 
     Args:
-        size: Integer, pixels of each window.
+        size: Integer, pixels under the taps of each window.
         correlation: Float, correlation of neighbouring pixels.
         shift: Integer, pixels from one window to the other. Defaults to `0`.
+        dilation: Integer, pixels from one tap to the next. Defaults to `1`.
     """
-    pixels = np.arange(size)
+    pixels = np.arange(size) * dilation
     distances = np.abs(pixels[:, None] - pixels - shift)
     return float((correlation ** distances.astype("float64")).mean())
 
 
 def window_correlation(windows, rho):
-    """Returns the mean correlation of any two pixels in a window.
+    """Returns the mean correlation of any two pixels under a window's taps.
 
     Args:
         windows: List of `Window`, one per spatial axis.
         rho: Float, correlation of neighbouring pixels.
     """
     if rho >= 0:
-        return math.prod(line_correlation(w.size, rho) for w in windows)
+        return math.prod(
+            line_correlation(w.size, rho, dilation=w.dilation) for w in windows
+        )
     # A negative correlation does not reach beyond the adjacent pixels, of
-    # which the diagonal ones count too.
+    # which the diagonal ones count too. Taps with a dilation are not adjacent.
     size = math.prod(w.size for w in windows)
-    near = math.prod(3 * w.size - 2 if w.size > 1 else 1 for w in windows)
+    near = math.prod(
+        3 * w.size - 2 if w.dilation == 1 else w.size for w in windows
+    )
     return (size + (near - size) * rho) / size**2

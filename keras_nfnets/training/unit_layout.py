@@ -17,7 +17,7 @@ from keras_nfnets.layers.device import on_tensorflow_cpu
 
 
 def is_vector(shape):
-    """Returns whether a shape is a vector or a scalar without axes of size 1.
+    """Returns whether at most one axis of a shape is longer than 1.
 
     Args:
         shape: Tuple of integers.

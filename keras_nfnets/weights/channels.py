@@ -29,8 +29,8 @@ def fits(shape, other):
 def fit_channels(kernel, channels):
     """Returns a kernel for images of other channels, as timm does.
 
-    A kernel for one channel is the sum over the three. A kernel for more
-    channels repeats the three and scales them by `3 / channels`.
+    A kernel for one channel is the sum over the three. For any other number
+    it repeats the three in turn and scales them by `3 / channels`.
 
     Args:
         kernel: Array `(height, width, 3, filters)`.

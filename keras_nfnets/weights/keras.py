@@ -1,8 +1,7 @@
 """Reads and checks weight files and models that Keras wrote.
 
 Keras's own loader trusts a file. `shapes`, `check` and `load_model` look into
-it
-first: it may hold nothing but arrays, and must not unpack to many times its
+it first: it may hold nothing but arrays, and must not unpack to many times its
 size.
 """
 

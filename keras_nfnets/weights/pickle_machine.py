@@ -69,6 +69,7 @@ class Machine:
         self.position = self.start = 0
         self.stack = []
         self.memo = {}
+        # The characters that `encode` has turned into bytes so far.
         self.encoded = 0
 
     def run(self):
@@ -181,7 +182,6 @@ class Machine:
 
         A file can encode one string many times, so all results are counted.
         """
-        # A file can encode one string many times.
         self.encoded += len(text)
         if self.encoded > self.size:
             raise ValueError("it encodes more bytes than it has")

@@ -95,6 +95,18 @@ def test_corrupt_held_out_images_have_a_count_of_their_own(capsys):
         callback.on_epoch_end(1)
 
 
+def test_a_run_that_resumes_reports_held_out_images_once(capsys):
+    source = arrays()
+    callback = data.SkippedImages(source, batch_size=4)
+    callback.on_epoch_end(7)
+    assert capsys.readouterr().out == ""
+    source.skipped["test", 0] = "b"
+    callback.on_epoch_end(8)
+    assert "1 held-out images" in capsys.readouterr().out
+    callback.on_epoch_end(9)
+    assert capsys.readouterr().out == ""
+
+
 def test_labels_of_no_class_in_records_are_left_out(photos, tmp_path):
     files = sorted((photos / "china").iterdir())[:8]
     pairs = [(file, index % 3) for index, file in enumerate(files)]

@@ -12,6 +12,8 @@ from helpers import BACKEND, evaluate
 
 from keras_nfnets import AGCModel, NFNet, layers
 from keras_nfnets.export import export_saved_model, fold
+from keras_nfnets.export.folding.scaled import LayerFactory, Scaled
+from keras_nfnets.export.folding.single import vp_activation
 from keras_nfnets.layers import activations
 
 # Measured differences are 1e-7 to 7e-7, which is float32 rounding.
@@ -137,6 +139,19 @@ def test_convolution_takes_up_what_stands_before(shape, layer):
     names = [type(other).__name__ for other in folded.layers]
     assert names.count("Rescaling") == 1  # after the last activation only
     assert_same(folded, model, images(2, *shape))
+
+
+def test_a_pending_scale_of_parts_is_multiplied_out():
+    inputs = [keras.Input((5,)), keras.Input((5,))]
+    make = LayerFactory(set(), "act", "float32")
+    act = layers.VPActivation("silu", beta=0.5)
+    y = vp_activation(make, act, Scaled(inputs, 3.0))
+    x = [images(4, 5), 2 * images(4, 5)]
+    for part, array in zip(
+        evaluate(keras.Model(inputs, y.tensor), x), x, strict=True
+    ):
+        expected = evaluate(act, 3 * array)
+        np.testing.assert_allclose(y.scale * part, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", activations.GAMMA)

@@ -205,6 +205,16 @@ def test_weights_above_the_limit_stand_beside(tmp_path, monkeypatch):
     assert_same(actual, evaluate(model, x))
 
 
+def test_batch_normalization_of_another_axis_is_refused(tmp_path):
+    norm = keras.layers.BatchNormalization(axis=1, name="norm")
+    model = keras.Sequential([keras.Input((3, 4, 2)), norm])
+    with pytest.raises(ValueError, match="`norm` must .* last axis.*axis=1"):
+        write_onnx(model, tmp_path / "no.onnx")
+    last = keras.layers.BatchNormalization(axis=3)
+    model = randomize(keras.Sequential([keras.Input((3, 4, 2)), last]))
+    assert_written(tmp_path / "last.onnx", model, images(2, 3, 4, 2))
+
+
 def test_layers_without_a_way_are_named(tmp_path):
     inputs = keras.Input((8, 8, 4))
     x = keras.layers.GroupNormalization(2, name="norm")(inputs)

@@ -8,7 +8,12 @@ from helpers import evaluate
 from keras_nfnets.layers import WSConv2D, WSDepthwiseConv2D
 from keras_nfnets.surgery import rules
 from keras_nfnets.surgery import signal as signals
-from keras_nfnets.surgery.windows import Window, same_zeros
+from keras_nfnets.surgery.windows import (
+    Window,
+    line_correlation,
+    same_zeros,
+    window_correlation,
+)
 
 X = np.random.default_rng(0).normal(size=(8, 8, 8, 64)).astype("float32")
 
@@ -37,7 +42,12 @@ def planned(layer, before, x):
         # Half of the kernel lies on zeros, and the mean shows at the border.
         lambda: WSConv2D(256, 5, padding="same"),
         lambda: WSConv2D(256, 3, strides=2, padding="symmetric"),
+        # More of the kernel lies on zeros than without a dilation.
+        lambda: WSConv2D(256, 3, padding="symmetric", dilation_rate=2),
+        lambda: WSConv2D(256, 2, padding="same", dilation_rate=2),
         lambda: WSDepthwiseConv2D(3, depth_multiplier=4),
+        # Neighbouring windows share no pixel.
+        lambda: WSDepthwiseConv2D(2, depth_multiplier=4, dilation_rate=2),
         lambda: WSDepthwiseConv2D(5, padding="same", depth_multiplier=4),
         lambda: keras.layers.AveragePooling2D(2),
         lambda: keras.layers.AveragePooling2D(3, strides=1),
@@ -54,6 +64,39 @@ def test_layers_do_what_is_planned(make):
     assert found[1] == pytest.approx(squares, rel=0.2, abs=0.02)
     # The mean of a border is common to neighbours, which the plan leaves out.
     assert found[2] == pytest.approx(correlation, abs=0.08)
+
+
+def test_dilated_taps_see_pixels_that_are_less_correlated():
+    rho, x = 0.7, np.random.default_rng(1).normal(size=(8, 24, 24, 64))
+    for axis in (1, 2):
+        rows = np.moveaxis(x, axis, 0)
+        for i in range(1, len(rows)):
+            rows[i] = rho * rows[i - 1] + (1 - rho**2) ** 0.5 * rows[i]
+    x = x.astype("float32")
+    for dilation in (1, 2):
+        layer = WSDepthwiseConv2D(3, depth_multiplier=4, dilation_rate=dilation)
+        variance, *_ = measured(layer, x)
+        found, *_ = planned(layer, signals.normal(correlation=rho), x)
+        # 256 kernels of 9 taps; the two dilations differ by half.
+        assert found == pytest.approx(variance, rel=0.06)
+
+
+@pytest.mark.parametrize("rho", [0.6, -0.1])
+def test_window_correlation_is_the_mean_over_all_pairs_of_taps(rho):
+    windows = [Window(None, 3, dilation=2), Window(None, 2)]
+    taps = [(2 * i, j) for i in range(3) for j in range(2)]
+    total = 0.0
+    for y, x in taps:
+        for other_y, other_x in taps:
+            down, right = abs(y - other_y), abs(x - other_x)
+            if rho > 0:
+                total += rho ** (down + right)
+            elif max(down, right) <= 1:
+                total += rho if down + right else 1
+    assert window_correlation(windows, rho) == pytest.approx(total / 36)
+    # Taps at 0 and 3 against taps at 1 and 4.
+    line = line_correlation(2, 0.5, shift=1, dilation=3)
+    assert line == pytest.approx((0.5 + 0.5**4 + 0.5**2 + 0.5) / 4)
 
 
 def test_neighbours_have_their_correlation():

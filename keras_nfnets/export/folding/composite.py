@@ -28,17 +28,14 @@ from keras_nfnets.export.folding.single import (
 def stem(make, layer, x):
     """Folds the stem: convolutions with activations between, and a pooling.
 
-    A maximum commutes with a positive scale, so the pooling leaves the scale of
-    its inputs pending.
-
     Args:
         make: The `LayerFactory` of the stem.
         layer: The `layers.Stem`.
         x: `Scaled` images, `(batch, height, width, channels)`.
 
     Returns:
-        A `Scaled`, smaller by the strides of the convolutions and of the
-        pooling.
+        A `Scaled` without a pending scale, smaller by the strides of the
+        convolutions and of the pooling.
     """
     first, *others = layer.convs
     x = convolution(make.for_layer(first), first, x)
@@ -47,8 +44,8 @@ def stem(make, layer, x):
         x = convolution(make.for_layer(conv), conv, x)
     if not layer.pool:
         return x
-    pooled = _max_pool(make.scope("pool"), layer.padding, x.tensor)
-    return Scaled(pooled, x.scale)
+    # A convolution leaves no scale pending, so `x` is its tensor alone.
+    return Scaled(_max_pool(make.scope("pool"), layer.padding, x.tensor))
 
 
 def _max_pool(make, padding, x):
@@ -99,7 +96,8 @@ def _branch(make, layer, x, scale):
     """Returns the branch times `scale`, which its last layer takes up.
 
     Where groups are split, the tensor is a list with one part for each group,
-    from the first convolution to the last activation before `conv2`.
+    from the first convolution to the last activation before `conv2`. With the
+    attention inside, the parts are joined before the attention already.
     """
 
     def act(x):

@@ -86,7 +86,8 @@ def _activated(make, x, name, use_gamma, beta=1.0):
     """Returns an activation as a `Scaled` with its factor pending."""
     scale = beta * (GAMMA[name] if use_gamma else 1.0)
     if isinstance(x.tensor, list):
-        parts = [_stock_activation(make, part, name) for part in x.tensor]
+        parts = [make.materialize(Scaled(part, x.scale)) for part in x.tensor]
+        parts = [_stock_activation(make, part, name) for part in parts]
         return Scaled(parts, scale)
     return Scaled(_stock_activation(make, make.materialize(x), name), scale)
 

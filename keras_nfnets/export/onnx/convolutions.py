@@ -27,7 +27,6 @@ def convolution(graph, layer, x):
         String, the name of the output after bias and activation.
     """
     kernel = array(layer.kernel)
-    # (*sides, inputs, outputs) becomes (outputs, inputs, *sides).
     kernel = np.moveaxis(kernel, (-1, -2), (0, 1))
     attributes = geometry(layer, layer.kernel_size, x, layer.dilation_rate)
     return _convolved(graph, layer, x, kernel, layer.groups, attributes)
@@ -48,8 +47,6 @@ def depthwise(graph, layer, x):
     """
     kernel = array(layer.kernel)
     sides, channels = kernel.shape[:-2], kernel.shape[-2]
-    # (*sides, channels, multiplier) becomes
-    # (channels * multiplier, 1, *sides).
     kernel = np.moveaxis(kernel, (-2, -1), (0, 1)).reshape(-1, 1, *sides)
     attributes = geometry(layer, layer.kernel_size, x, layer.dilation_rate)
     return _convolved(graph, layer, x, kernel, channels, attributes)
@@ -84,7 +81,6 @@ def transposed(graph, layer, x):
             f"written as ONNX. Received: dilation_rate={layer.dilation_rate}, "
             f"output_padding={layer.output_padding}"
         )
-    # (*sides, outputs, inputs) becomes (inputs, outputs, *sides).
     kernel = np.moveaxis(array(layer.kernel), (-1, -2), (0, 1))
     inputs = [graph.padded(x, name), graph.weight(kernel, f"{name}/kernel")]
     if layer.use_bias:

@@ -77,7 +77,15 @@ def batch_normalization(graph, layer, x):
 
     Returns:
         String, the name of the output.
+
+    Raises:
+        ValueError: If the layer normalizes another axis than the last.
     """
+    if layer.axis not in (-1, x.rank - 1):
+        raise ValueError(
+            f"`{layer.name}` must normalize the last axis to be written as "
+            f"ONNX. Received: axis={layer.axis}"
+        )
     mean, variance = array(layer.moving_mean), array(layer.moving_variance)
     scale = array(layer.gamma) if layer.scale else np.ones_like(mean)
     shift = array(layer.beta) if layer.center else np.zeros_like(mean)
