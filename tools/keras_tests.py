@@ -153,10 +153,13 @@ def _classes():
     import keras
 
     import keras_nfnets
+    from keras_nfnets.training import model as training_model
 
     base = keras_nfnets.AGCModel
-    if os.environ[PLACE] == "agc=None":
-        base.compile.__kwdefaults__["agc"] = None
+    silent = keras_nfnets.AGC(metric=False)
+    agc = None if os.environ[PLACE] == "agc=None" else silent
+    # The default of `compile`, by which it also knows that none was given.
+    base.compile.__kwdefaults__["agc"] = training_model._PAPER = agc
     # A class that can be pickled, and loaded without being named.
     global Sequential
     Sequential = type("Sequential", (base, keras.Sequential), {})
