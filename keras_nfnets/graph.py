@@ -27,10 +27,15 @@ def is_functional(model):
     >>> keras_nfnets.graph.is_functional(keras_nfnets.NFNet("nfnet_pico"))
     True
     """
-    call = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
-    return is_stock(call) and (
-        isinstance(model, keras.Function)
-        or (isinstance(model, keras.Sequential) and model.built)
+    kinds = type(model).__mro__
+    call = next((kind for kind in kinds if "call" in vars(kind)), None)
+    return (
+        call is not None
+        and is_stock(call)
+        and (
+            isinstance(model, keras.Function)
+            or (isinstance(model, keras.Sequential) and model.built)
+        )
     )
 
 
@@ -66,6 +71,18 @@ def check_functional(model):
         "its own hides how the layers are connected. Received: "
         f"model of class {kind}"
     )
+
+
+def flat(model):
+    """Returns a functional model of the same layers; converts a sequential one.
+
+    Args:
+        model: A functional or built sequential `keras.Model`.
+    """
+    if isinstance(model, keras.Sequential):
+        (x,), (y,) = model.inputs, model.outputs
+        return keras.Model(x, y, name=model.name)
+    return model
 
 
 def inputs_of(operation):

@@ -11,7 +11,8 @@ from keras_nfnets.callbacks.agc_picture import draw_agc
 from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 from keras_nfnets.training import agc_layers
-from keras_nfnets.training.agc_step import has_agc
+from keras_nfnets.training.agc_rules import inner_optimizer
+from keras_nfnets.training.agc_step import AGCOptimizer, attach, has_agc
 
 COLUMNS = ("epoch", "layer", "agc_clipped", "agc_ratio")
 
@@ -103,6 +104,10 @@ class AGCMonitor(keras.callbacks.Callback):
                 "`optimizer` may name. "
                 f"Received: model={model!r} with optimizer={optimizer!r}"
             )
+        if not isinstance(optimizer, AGCOptimizer):
+            # Around AGC, a `LossScaleOptimizer` of Keras's own class would save
+            # the means of layers, which are not there when it is loaded.
+            attach(optimizer, inner_optimizer(optimizer).rules)
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy else contextlib.nullcontext():
             if agc_layers.watch(optimizer):

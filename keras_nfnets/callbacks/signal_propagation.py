@@ -18,7 +18,12 @@ from keras_nfnets.callbacks.signal_picture import (
     standard_normal,
 )
 from keras_nfnets.checks import check_positive_integer
-from keras_nfnets.graph import check_functional, inputs_of, residual_sums
+from keras_nfnets.graph import (
+    check_functional,
+    flat,
+    inputs_of,
+    residual_sums,
+)
 from keras_nfnets.layers.block import NFBlock
 from keras_nfnets.layers.residual import SkipGain, StochasticDepth
 
@@ -200,6 +205,7 @@ def _rows(probe, found):
 def _probe(model):
     """Returns a model of the moments, which shares the layers of `model`."""
     check_functional(model)
+    model = flat(model)
     outputs, blocks = {}, []
     for i, (name, tensor, residual) in enumerate(_points(model)):
         blocks.append(name)

@@ -4,10 +4,11 @@ import keras
 
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_positive
+from keras_nfnets.graph import flat
 from keras_nfnets.surgery import activations
 from keras_nfnets.surgery.calibration import calibration_for
 from keras_nfnets.surgery.report import Report
-from keras_nfnets.surgery.rewrite import check, flat, operations
+from keras_nfnets.surgery.rewrite import check, operations
 from keras_nfnets.surgery.surgeon import Surgeon
 from keras_nfnets.training.model import AGCModel
 

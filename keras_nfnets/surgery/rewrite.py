@@ -149,6 +149,11 @@ def standardized(layer, inputs, **changes):
     Raises:
         ValueError: If the convolution has its channels first.
     """
+    if layer.data_format != "channels_last":
+        raise ValueError(
+            "`model` must have its channels last. Received: model with "
+            f"{layer.name!r} of data_format={layer.data_format!r}"
+        )
     config = layer.get_config() | changes
     new = STANDARDIZED[type(layer)].from_config(config)
     new.build(inputs.shape)
@@ -193,13 +198,6 @@ def operations(model):
     if isinstance(model, keras.Sequential):
         return model.layers
     return model.operations
-
-
-def flat(model):
-    """Returns a functional model; a sequential one is converted."""
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs, model.outputs, name=model.name)
-    return model
 
 
 def keras_tensors(*arguments):

@@ -2,13 +2,13 @@
 
 import keras
 
+from keras_nfnets.graph import flat
 from keras_nfnets.surgery.report import Report
 from keras_nfnets.surgery.rewrite import (
     STANDARDIZED,
     Rewriter,
     check,
     copy_of,
-    flat,
     operations,
     standardized,
     take,
@@ -50,8 +50,9 @@ def standardize(model: keras.Model) -> tuple[AGCModel, Report]:
     check(model)
     if not any(type(layer) in STANDARDIZED for layer in operations(model)):
         raise ValueError(
-            "`model` must have a convolution; there is nothing to do. "
-            f"Received: model={model.name!r} without one"
+            "`model` must have one of "
+            f"{[kind.__name__ for kind in STANDARDIZED]}; there is nothing to "
+            f"do. Received: model={model.name!r} without one"
         )
     model = flat(model)
     return _Standardizer(model).run(model)

@@ -122,9 +122,10 @@ class Surgeon(Rewriter):
         """Removes a normalization, or leaves a constant scale in its place."""
         if not before[0].convolved:
             raise ValueError(
-                "`model` must have a convolution before each "
+                "`model` must have one of "
+                f"{[kind.__name__ for kind in STANDARDIZED]} before each "
                 "BatchNormalization, whose outputs have a known variance. "
-                f"Received: model with {layer.name!r} behind none"
+                f"Received: model with {layer.name!r} behind none of them"
             )
         scale = 1 / before[0].std
         if signals.is_one(scale):

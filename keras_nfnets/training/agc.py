@@ -15,7 +15,11 @@ import keras
 
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.checks import check_positive
-from keras_nfnets.training.unit_axes import UNITS, units_of_variables
+from keras_nfnets.training.unit_axes import (
+    UNITS,
+    checked_exclude,
+    units_of_variables,
+)
 from keras_nfnets.training.unitwise import clip_units
 from keras_nfnets.training.unitwise import unitwise_norm as unitwise_norm
 
@@ -89,8 +93,7 @@ class AGC:
             raise ValueError(
                 f"`unit` must be one of {UNITS}. Received: unit={self.unit!r}"
             )
-        if isinstance(self.exclude, list):
-            object.__setattr__(self, "exclude", tuple(self.exclude))
+        object.__setattr__(self, "exclude", checked_exclude(self.exclude))
 
     def clip(
         self,

@@ -111,7 +111,8 @@ def unit_axes(layer, variable):
         A tuple of integers, for `unitwise_norm`.
 
     Raises:
-        ValueError: If the layer is not known and the rank is above 4.
+        ValueError: If the layer is not known and the rank is above 4, or its
+            `kernel_unit_axes` are no axes of its kernel.
 
     Example:
 
@@ -124,7 +125,7 @@ def unit_axes(layer, variable):
         return tuple(range(len(variable.shape)))
     own = getattr(layer, "kernel_unit_axes", None)
     if own is not None and variable.name == "kernel":
-        return tuple(own)
+        return _axes_of_layer(layer, own, variable)
     if isinstance(layer, keras.layers.EinsumDense):
         return _einsum_axes(layer.equation)
     for kind, name, axes in _UNIT_AXES:
@@ -134,6 +135,20 @@ def unit_axes(layer, variable):
         return axes_of_shape(variable.shape)
     except ValueError as error:
         raise ValueError(f"{error}, variable {variable.path!r}") from None
+
+
+def _axes_of_layer(layer, axes, kernel):
+    """Returns the axes that a layer says of its kernel, counted from 0."""
+    rank = len(kernel.shape)
+    numbers = isinstance(axes, list | tuple) and all(
+        isinstance(axis, int) and -rank <= axis < rank for axis in axes
+    )
+    if not numbers or not axes:
+        raise ValueError(
+            f"`kernel_unit_axes` must be a tuple of axes of a kernel of rank "
+            f"{rank}. Received: kernel_unit_axes={axes!r} of {layer.name!r}"
+        )
+    return tuple(sorted(axis % rank for axis in axes))
 
 
 def classifier_kernels(model):
@@ -194,6 +209,44 @@ def _last_leaf(layer):
     return leaves[-1] if leaves else None
 
 
+def checked_exclude(exclude):
+    """Returns `exclude` as `AGC` holds it: a string, a tuple or a function.
+
+    Args:
+        exclude: As in `keras_nfnets.AGC`. Compiled expressions are allowed.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if isinstance(exclude, str):
+        _check_pattern(exclude, exclude)
+    if isinstance(exclude, str) or callable(exclude):
+        return exclude
+    if isinstance(exclude, set | frozenset):
+        exclude = sorted(exclude, key=str)
+    parts = [exclude] if isinstance(exclude, re.Pattern) else exclude
+    if not isinstance(parts, list | tuple):
+        raise ValueError(
+            "`exclude` must be 'classifier', a sequence of regular expressions "
+            f"(`()` for nothing), or a function. Received: exclude={exclude!r}"
+        )
+    patterns = [p.pattern if isinstance(p, re.Pattern) else p for p in parts]
+    for pattern in patterns:
+        _check_pattern(pattern, exclude)
+    return tuple(patterns)
+
+
+def _check_pattern(pattern, exclude):
+    """Raises a ValueError unless a part of `exclude` can be searched for."""
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise ValueError(
+            "`exclude` must have regular expressions as its parts. Received: "
+            f"exclude={exclude!r}, of which {pattern!r} is none ({error})"
+        ) from None
+
+
 def _excluded(variables, exclude, model):
     """Returns the ids of the variables that are not clipped.
 
@@ -206,6 +259,11 @@ def _excluded(variables, exclude, model):
     if model is not None:
         # Patterns may name frozen weights, which are not among the variables.
         variables = model.weights
+    elif exclude and not all(hasattr(v, "path") for v in variables):
+        raise ValueError(
+            "`variables` must be of class keras.Variable, or `model` be given, "
+            f"to be searched for `exclude`. Received: exclude={exclude!r}"
+        )
     if callable(exclude):
         rules = {getattr(exclude, "__name__", repr(exclude)): exclude}
     else:

@@ -261,3 +261,19 @@ def test_model_without_agc_is_refused():
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="must train with AGC"):
         fit(model, AGCMonitor())
+
+
+def test_a_loss_scale_around_agc_is_saved(tmp_path):
+    """Of Keras's own class, it would save what no loaded one has."""
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
+    inner = keras_nfnets.optimizers.with_agc(keras.optimizers.Adam(0.01))
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        inner, initial_scale=1024.0, dynamic_growth_steps=3
+    )
+    model.compile(optimizer, "mse")
+    x, y = np.ones((32, 6), "float32"), np.ones((32, 3), "float32")
+    model.fit(x, y, 8, epochs=2, callbacks=[AGCMonitor()], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    scales = [float(m.optimizer.dynamic_scale) for m in (model, loaded)]
+    assert scales == [4096.0, 4096.0]

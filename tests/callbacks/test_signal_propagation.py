@@ -152,3 +152,19 @@ def test_bad_input(tmp_path):
     both = keras.Model(two, keras.layers.Add()(two))
     with pytest.raises(ValueError, match="2 inputs"):
         plot_signal_propagation(both, tmp_path / "signals.png")
+
+
+def test_a_sequential_model_is_known_by_its_graph():
+    layers = [
+        keras.Input((8, 8, 3)),
+        keras.layers.Conv2D(4, 3, name="conv"),
+        keras.layers.GlobalAveragePooling2D(),
+    ]
+    model = keras.Sequential(layers)
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+    rows = signal_propagation(model, x)
+    twin = keras.Model(model.inputs[0], model.outputs[0])
+    assert rows == signal_propagation(twin, x)
+    assert [row["name"] for row in rows]
+    with pytest.raises(ValueError, match="`model` must be a functional"):
+        signal_propagation("model", x)

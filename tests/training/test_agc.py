@@ -1,5 +1,6 @@
 """AGC clips the units that a layer's outputs have, as the papers' code does."""
 
+import re
 from typing import NamedTuple
 
 import keras
@@ -294,3 +295,49 @@ def test_norms_that_are_not_finite():
     np.testing.assert_array_equal(clipped[:, 2], [0, 0])
     assert np.isfinite(clipped[:, 3]).all()
     np.testing.assert_array_equal(by_weights, 1)
+
+
+@pytest.mark.parametrize(
+    "exclude, held",
+    [
+        (re.compile("a/"), ("a/",)),
+        ([re.compile("a/"), "b"], ("a/", "b")),
+        ({"b", "a"}, ("a", "b")),
+    ],
+)
+def test_exclude_is_held_as_it_is_saved(exclude, held):
+    settings = keras_nfnets.AGC(exclude=exclude)
+    assert settings.exclude == held
+    config = keras.saving.serialize_keras_object(settings)
+    assert keras.saving.deserialize_keras_object(config) == settings
+
+
+@pytest.mark.parametrize("exclude", [None, 3, ["("], [lambda v: True], "("])
+def test_exclude_of_another_kind_is_refused(exclude):
+    with pytest.raises(ValueError, match="`exclude` must"):
+        keras_nfnets.AGC(exclude=exclude)
+
+
+def test_exclude_needs_paths_to_search():
+    values = [keras.ops.ones((2, 2))]
+    with pytest.raises(ValueError, match="`variables` must be of class keras"):
+        keras_nfnets.AGC(exclude=["bias"]).clip(values, values)
+
+
+def own_layer(axes):
+    layer = keras.layers.Dense(6, name="own")
+    layer.build((None, 5))
+    layer.kernel_unit_axes = axes
+    return layer
+
+
+def test_axes_of_a_layer_may_count_from_the_end():
+    layer = own_layer((-2,))
+    assert unit_axes.unit_axes(layer, layer.kernel) == (0,)
+
+
+@pytest.mark.parametrize("axes", [1, (5,), (), ("a",)])
+def test_axes_of_a_layer_are_checked(axes):
+    layer = own_layer(axes)
+    with pytest.raises(ValueError, match="`kernel_unit_axes` must.*'own'"):
+        unit_axes.unit_axes(layer, layer.kernel)
