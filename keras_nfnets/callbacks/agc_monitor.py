@@ -12,7 +12,7 @@ from keras_nfnets.extras import require
 from keras_nfnets.files import replacing
 from keras_nfnets.training import agc_layers
 from keras_nfnets.training.agc_rules import inner_optimizer
-from keras_nfnets.training.agc_step import AGCOptimizer, attach, has_agc
+from keras_nfnets.training.agc_step import AGCOptimizer, attach_around, has_agc
 
 COLUMNS = ("epoch", "layer", "agc_clipped", "agc_ratio")
 
@@ -107,7 +107,7 @@ class AGCMonitor(keras.callbacks.Callback):
         if not isinstance(optimizer, AGCOptimizer):
             # Around AGC, a `LossScaleOptimizer` of Keras's own class would save
             # the means of layers, which are not there when it is loaded.
-            attach(optimizer, inner_optimizer(optimizer).rules)
+            attach_around(optimizer, inner_optimizer(optimizer).rules)
         strategy = getattr(model, "distribute_strategy", None)
         with strategy.scope() if strategy else contextlib.nullcontext():
             if agc_layers.watch(optimizer):

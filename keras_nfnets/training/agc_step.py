@@ -224,11 +224,6 @@ _CLIPPING = {
     "jax": _ClippingOnJax,
     "torch": _ClippingOnTorch,
 }
-_LOSS_SCALING = {
-    "tensorflow": _LossScalingOnTensorFlow,
-    "jax": _LossScaling,
-    "torch": _LossScaling,
-}
 
 
 def attach(optimizer, rules):
@@ -247,9 +242,7 @@ def attach(optimizer, rules):
             f"{type(inner).__name__}, where AGC would enter the step."
         )
     if inner is not optimizer:
-        # On TensorFlow `_LossScalingOnTensorFlow` sums in its place.
-        rules.sums_over_replicas = backend != "tensorflow"
-        _change_class(optimizer, _LOSS_SCALING[backend])
+        attach_around(optimizer, rules)
     if inner.built:
         check_replicas(inner, rules)
         rules.resolve(inner._trainable_variables)
@@ -259,6 +252,15 @@ def attach(optimizer, rules):
     if inner.built and not had_report:
         inner.add_agc_report()
     return optimizer
+
+
+def attach_around(optimizer, rules):
+    """Changes the class of a `LossScaleOptimizer` alone."""
+    if keras.backend.backend() == "tensorflow":
+        rules.sums_over_replicas = False  # The class around it does.
+        _change_class(optimizer, _LossScalingOnTensorFlow)
+    else:
+        _change_class(optimizer, _LossScaling)
 
 
 def _change_class(optimizer, mixin):

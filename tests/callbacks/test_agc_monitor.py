@@ -277,3 +277,23 @@ def test_a_loss_scale_around_agc_is_saved(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     scales = [float(m.optimizer.dynamic_scale) for m in (model, loaded)]
     assert scales == [4096.0, 4096.0]
+
+
+def test_a_built_optimizer_keeps_its_units_inside_of_a_loss_scale():
+    """Found anew without the model, they would be those of the ranks."""
+    model = keras.Sequential(
+        [
+            keras.Input((8, 2)),
+            keras.layers.Conv1D(3, 3),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    inner = with_agc(keras.optimizers.Adam(0.01), AGC(), model)
+    model.compile(keras.optimizers.LossScaleOptimizer(inner), "mse")
+    x, y = np.ones((8, 8, 2), "float32"), np.ones((8, 2), "float32")
+    model.fit(x, y, verbose=0)
+    before = list(inner.rules.units)
+    assert before == [(0, 1), (0,), None, (0,)]
+    model.fit(x, y, callbacks=[AGCMonitor()], verbose=0)
+    assert inner.rules.units == before
