@@ -8,7 +8,7 @@ settings. Both end in `agc_step.attach`.
 import keras
 
 from keras_nfnets.training.agc import AGC
-from keras_nfnets.training.agc_rules import Rules, inner_optimizer
+from keras_nfnets.training.agc_rules import Rules, inner_optimizer, rules_of
 from keras_nfnets.training.agc_step import attach, has_agc
 
 
@@ -102,7 +102,7 @@ def give_agc(model, optimizer, agc):
     """
     if optimizer is None:
         return
-    rules = getattr(inner_optimizer(optimizer), "rules", None)
+    rules = rules_of(optimizer)
     if has_agc(optimizer) and agc is None and not rules.of_model:
         return
     if has_agc(optimizer) and not (agc and rules.of_model):

@@ -126,6 +126,11 @@ def inner_optimizer(optimizer):
     return optimizer
 
 
+def rules_of(optimizer):
+    """Returns the `Rules` of an optimizer with AGC, and `None` of others."""
+    return getattr(inner_optimizer(optimizer), "rules", None)
+
+
 def check_replicas(optimizer, rules):
     """Raises a ValueError for what TensorFlow cannot do on several replicas.
 

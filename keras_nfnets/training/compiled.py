@@ -3,17 +3,13 @@
 Keras saves the arguments of `compile` with a model, and compiles the loaded
 model by them. AGC is a part of the optimizer, and saved with it. So `agc` is
 not among the saved arguments, and a clone of a class of Keras trains with AGC
-too. An .h5 file, Keras's old format, cannot hold AGC. The functions below
-recognize such a file.
+too. An .h5 file, Keras's old format, cannot hold AGC: see `legacy_h5`.
 """
 
 import keras
 
 from keras_nfnets.training import legacy_h5
-from keras_nfnets.training.agc_rules import inner_optimizer
-
-# Keras compiles a model that it loads from an .h5 file with these arguments.
-_FROM_H5 = {"optimizer", "loss", "metrics", "weighted_metrics", "loss_weights"}
+from keras_nfnets.training.agc_rules import rules_of
 
 
 class CompileConfig:
@@ -55,20 +51,10 @@ class CompileConfig:
         Raises:
             ValueError: If the model has AGC or SAM, which would be lost.
         """
-        rules = getattr(inner_optimizer(self._model.optimizer), "rules", None)
+        rules = rules_of(self._model.optimizer)
         agc = rules and rules.agc
         legacy_h5.refuse({"agc": agc, "sam": self._config.get("sam")})
         return dict(self._config)
-
-
-def compiles_from_h5(args, kwargs):
-    """Returns whether `compile` was called as Keras does for an .h5 file.
-
-    Args:
-        args: Tuple, the positional arguments.
-        kwargs: Dictionary, the keyword arguments.
-    """
-    return not args and set(kwargs) == _FROM_H5
 
 
 def model_agc(optimizer):
@@ -78,5 +64,5 @@ def model_agc(optimizer):
         optimizer: The optimizer of a loaded model. One from `with_agc` brings
             its own AGC, for which this is `None`.
     """
-    rules = getattr(inner_optimizer(optimizer), "rules", None)
+    rules = rules_of(optimizer)
     return rules.agc if rules is not None and rules.of_model else None

@@ -18,12 +18,8 @@ from keras_nfnets.training.agc import AGC
 from keras_nfnets.training.agc_layers import named_report
 from keras_nfnets.training.agc_optimizer import give_agc
 from keras_nfnets.training.agc_rules import inner_optimizer
-from keras_nfnets.training.compiled import (
-    CompileConfig,
-    compiles_from_h5,
-    model_agc,
-)
-from keras_nfnets.training.legacy_h5 import is_in_h5
+from keras_nfnets.training.compiled import CompileConfig, model_agc
+from keras_nfnets.training.legacy_h5 import compiles_from_h5, is_in_h5
 from keras_nfnets.training.perturbed import check_optimizer, perturbed_weights
 from keras_nfnets.training.sam import SAM
 
