@@ -2,14 +2,13 @@
 
     pip download --no-deps --no-binary :all: keras==3.15.1 && tar xf keras-*
     KERAS_BACKEND=jax python tools/keras_tests.py keras-3.15.1
-    KERAS_BACKEND=jax python tools/keras_tests.py keras-3.15.1 --agc
 
 The folder is Keras's source distribution of the installed version. Each test
 file runs as it is, and again with `Model`, `Functional` and `Sequential`
 replaced in its namespace by classes of `AGCModel`. These compile with
-`agc=None` by default, or with `AGC(metric=False)`, since many of the tests
-compare the names in the logs. The counts of both runs are printed, with the
-names of the tests that pass as they are and fail with ours.
+`agc=None` by default, and then with `AGC(metric=False)`, since many of the
+tests compare the names in the logs. The counts of the three runs are printed,
+with the names of the tests that pass as they are and fail with ours.
 
 Exit status: 0 if there are none, 1 if there are, 2 if the tests cannot run.
 """
@@ -44,8 +43,10 @@ FILES = (
     "trainers/trainer_test.py",
     "backend/jax/trainer_test.py",
 )
-# What the environment tells the process that runs the tests.
+# What the environment tells the process that runs the tests, and of which
+# default of `compile` it tells.
 PLACE = "KERAS_NFNETS_TESTS"
+DEFAULTS = ("agc=None", "AGC(metric=False)")
 
 
 def main(argv=None):
@@ -56,18 +57,31 @@ def main(argv=None):
     if not files or not all(Path(file).exists() for file in files):
         print(f"error: {sources} lacks tests of Keras", file=sys.stderr)
         return 2
-    ours = "AGC(metric=False)" if options.agc else "agc=None"
-    plain, placed = (_run(place, files) for place in ("", ours))
-    for title, results in (("keras.Model", plain), (ours, placed)):
-        counts = collections.Counter(results.values())
-        print(title, *(f"{n} {what}" for what, n in sorted(counts.items())))
+    plain = _run("", files)
+    _print_counts("keras.Model", plain)
     broken = [
+        f"{default}: {name}"
+        for default in DEFAULTS
+        for name in _broken(plain, default, files)
+    ]
+    print(*broken, sep="\n", end="\n" if broken else "")
+    return 1 if broken else 0
+
+
+def _broken(plain, default, files):
+    placed = _run(default, files)
+    _print_counts(default, placed)
+    return [
         name
         for name, result in plain.items()
         if result == "passed" and placed.get(name) not in ("passed", "skipped")
     ]
-    print(*broken, sep="\n", end="\n" if broken else "")
-    return 1 if broken else 0
+
+
+def _print_counts(title, results):
+    counts = collections.Counter(results.values())
+    print(title, *(f"{n} {what}" for what, n in sorted(counts.items())))
+    sys.stdout.flush()
 
 
 def _arguments(argv):
@@ -76,7 +90,6 @@ def _arguments(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("sources", type=Path)
-    parser.add_argument("--agc", action="store_true")
     parser.add_argument("--files", nargs="+", help="below keras/src")
     return parser.parse_args(argv)
 
@@ -157,7 +170,7 @@ def _classes():
 
     base = keras_nfnets.AGCModel
     silent = keras_nfnets.AGC(metric=False)
-    agc = None if os.environ[PLACE] == "agc=None" else silent
+    agc = None if os.environ[PLACE] == DEFAULTS[0] else silent
     # The default of `compile`, by which it also knows that none was given.
     base.compile.__kwdefaults__["agc"] = training_model._PAPER = agc
     # A class that can be pickled, and loaded without being named.

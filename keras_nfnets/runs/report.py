@@ -28,12 +28,13 @@ def print_plan(settings, source, model, steps_per_epoch, devices):
         devices: `keras_nfnets.distribution.Devices`.
     """
     recipe, backend = settings.recipe, keras.backend.backend()
+    epochs = "epoch" if recipe.epochs == 1 else "epochs"
     rows = {
         "network": f"{settings.variant}, {model.count_params():,} parameters",
         "images": f"{source.train_count:,} for training, "
         f"{source.test_count:,} held out, {len(source.class_names)} classes, "
         f"{recipe.train_size} px ({recipe.test_size} px for testing)",
-        "steps": f"{recipe.epochs} epochs of {steps_per_epoch:,} batches of "
+        "steps": f"{recipe.epochs} {epochs} of {steps_per_epoch:,} batches of "
         f"{recipe.batch_size} images",
         "device": f"{devices.replicas} x {devices.kind} on {backend}",
         "precision": settings.precision,

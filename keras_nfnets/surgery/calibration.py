@@ -29,7 +29,8 @@ def calibration_for(model, data, activation, input_std):
         input_std: Float, standard deviation of the inputs.
 
     Raises:
-        ValueError: If `data` is given for a model of several inputs.
+        ValueError: If `data` is given for a model of several inputs, or has
+            one value throughout.
     """
     if len(model.inputs) != 1:
         if data is not None:
@@ -39,11 +40,21 @@ def calibration_for(model, data, activation, input_std):
             )
         return None
     if data is not None:
+        _check_varies(data)
         return Calibration(data, f"on {len(data)} given inputs")
     if not _unstable(model, activation):
         return None
     data = standard_normal(model) * input_std
     return Calibration(data, f"on {len(data)} normal inputs")
+
+
+def _check_varies(data):
+    values = np.asarray(data)
+    if not values.size or values.min() == values.max():
+        raise ValueError(
+            "`data` must have more than one value. Received: data with shape "
+            f"{values.shape} and {'no value' if not values.size else 'one'}"
+        )
 
 
 def _unstable(model, activation):

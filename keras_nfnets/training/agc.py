@@ -124,8 +124,9 @@ class AGC:
             A list of gradients in the same order, with the same dtypes.
 
         Raises:
-            ValueError: If the lists differ in length, the model does not hold
-                the variables or is not built, or `exclude` matches nothing.
+            ValueError: If the lists differ in length or are swapped, the model
+                does not hold the variables or is not built, or `exclude`
+                matches nothing.
 
         Example:
 
@@ -242,6 +243,12 @@ def adaptive_clip(
 
 def _check_lengths(gradients, variables):
     """Raises a ValueError unless each gradient has a variable."""
+    swapped = [g for g in gradients if isinstance(g, keras.Variable)]
+    if swapped:
+        raise ValueError(
+            "`gradients` must hold tensors, and `variables` come second. "
+            f"Received: gradients with the variable {swapped[0].path!r}"
+        )
     if len(gradients) != len(variables):
         raise ValueError(
             "`gradients` and `variables` must have the same length. "

@@ -113,3 +113,12 @@ def test_data_for_several_inputs():
 def test_nothing_to_standardize():
     with pytest.raises(ValueError, match="nothing to do.*'net'"):
         surgery.standardize(model_of(layers.Flatten(), layers.Dense(3)))
+
+
+@pytest.mark.parametrize(
+    "data", [np.zeros((2, 8, 8, 3)), np.ones((0, 8, 8, 3))]
+)
+def test_data_must_vary(data):
+    model = model_of(conv(), layers.BatchNormalization())
+    with pytest.raises(ValueError, match="`data` must have more than one"):
+        surgery.normalizer_free(model, data=data)

@@ -251,6 +251,12 @@ def test_lists_must_have_one_length():
         agc.adaptive_clip([np.ones(3)], [])
 
 
+def test_variables_come_second():
+    variable = keras.Variable(np.ones(3), name="bias")
+    with pytest.raises(ValueError, match="come second.*'bias'"):
+        keras_nfnets.AGC().clip([variable], [np.ones(3)])
+
+
 @keras.saving.register_keras_serializable("tests")
 def no_gains(variable):
     return "gain" in variable.path
