@@ -2,6 +2,7 @@
 #
 #   make demo        train, evaluate and export a small network on digits
 #   make test        the tests on TensorFlow, then on JAX
+#   make test-long   the tests marked `long`, which `make test` leaves out
 #   make test-torch  the tests on PyTorch
 #   make test-oldest  a part of them with the oldest Keras, TensorFlow and JAX
 #   make test-colab   a part of them on JAX without TensorFlow, as in Colab
@@ -31,8 +32,8 @@ PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test test-tensorflow test-jax test-torch test-oldest test-colab \
-	fuzz export-all lint bench
+.PHONY: demo test test-tensorflow test-jax test-long test-torch test-oldest \
+	test-colab fuzz export-all lint bench
 
 demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
@@ -40,10 +41,14 @@ demo: .venv/installed
 test: test-tensorflow test-jax
 
 test-tensorflow: .venv/installed
-	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST)
+	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST) -m "not long"
 
 test-jax: .venv/installed
-	KERAS_BACKEND=jax .venv/bin/python $(PYTEST)
+	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "not long"
+
+test-long: .venv/installed
+	KERAS_BACKEND=tensorflow .venv/bin/python $(PYTEST) -m long
+	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m long
 
 test-torch: .venv-torch/installed
 	KERAS_BACKEND=torch .venv-torch/bin/python $(PYTEST)

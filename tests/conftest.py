@@ -73,7 +73,11 @@ SAME_ON_ALL_BACKENDS = (
 
 
 def pytest_collection_modifyitems(items):
-    """Leaves to TensorFlow's run what no backend can answer otherwise."""
+    """Leaves to TensorFlow's run what no backend can answer otherwise.
+
+    Long tests come first, or one worker would wait for the other's last one.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if keras.backend.backend() == "tensorflow":
         return
     skip = pytest.mark.skip(reason="the same on all backends")

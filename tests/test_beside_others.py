@@ -27,6 +27,7 @@ def assert_trains(model, optimizer):
     assert np.mean(moved) > 0.5
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     BACKEND == "jax", reason="a minute to compile, and no code of its own"
 )

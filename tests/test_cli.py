@@ -306,6 +306,7 @@ def test_overwrite_and_resume_exclude_each_other(command, tmp_path):
     assert error.value.code == cli.BAD_REQUEST
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     BACKEND != "jax",
     reason="runs/test_resume.py does it on TensorFlow, with processes; on "
@@ -332,6 +333,7 @@ def test_resumed_run_equals_one_without_a_break(
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.long
 def test_overwrite_starts_again(finished, command, tmp_path, patch):
     run = Run(tmp_path / "run")
     run.claim()

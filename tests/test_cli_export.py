@@ -41,6 +41,7 @@ def test_names_are_those_of_the_table():
         assert set(row.precisions) <= set(EXPORT_PRECISIONS)
 
 
+@pytest.mark.long
 def test_variant_as_onnx_takes_pixels(weights, tmp_path, monkeypatch, capsys):
     path, model = weights
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ from helpers import BACKEND
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="what they call is tested on all backends"
 )

@@ -225,6 +225,7 @@ print(json.dumps(dict(imported=imported, loads=clips and is_ours)))
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_file_loads_where_only_the_package_was_imported(fresh):
     """Keras finds the classes though no public name was asked for."""
     assert fresh["loads"]

@@ -73,6 +73,7 @@ def test_fine_tuning_works(run):
     assert names["base"].trainable
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="it takes a minute: one backend is enough"
 )

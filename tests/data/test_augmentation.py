@@ -97,6 +97,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not OTHERS, reason="needs a second backend")
 @pytest.mark.skipif(BACKEND == "jax", reason="TensorFlow's run asks JAX")
 def test_same_on_another_backend():

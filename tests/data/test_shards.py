@@ -67,8 +67,15 @@ def read(root, way):
         return len(list(READ[way](source)))
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("way", ["train", "resumed", "test"])
+@pytest.mark.parametrize(
+    ("way", "damage"),
+    [("train", damage) for damage in DAMAGE]
+    + [
+        (way, kind)
+        for way in ("resumed", "test")
+        for kind in ("empty", "twice")
+    ],
+)
 def test_damaged_shard_is_named(root, damage, way):
     assert read(root, way) > 2
     part = "test" if way == "test" else "train"

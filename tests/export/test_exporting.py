@@ -95,6 +95,7 @@ def written(kind, model, path, **arguments):
 
 
 # LiteRT's files are written by Keras, from what the backend traced.
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind",
     ["onnx", "openvino", "litert"] if BACKEND == "tensorflow" else ["litert"],
@@ -136,6 +137,7 @@ def test_coarser_files_are_smaller(kind, precision, pixels, tmp_path):
     assert size < 0.8 * weights
 
 
+@pytest.mark.long
 @one_backend
 @pytest.mark.parametrize("kind", FORMATS)
 def test_outputs_of_a_dictionary_are_told_apart(kind, model, tmp_path):

@@ -74,6 +74,7 @@ def test_tops(arguments):
     assert_same(folded, model, images(2, 33, 32, 3))
 
 
+@pytest.mark.long
 def test_saved_model_loads_with_keras_alone(tmp_path):
     model = randomize(NFNet(TINY, classes=5))
     path, x, y = (str(tmp_path / f) for f in ("m.keras", "x.npy", "y.npy"))

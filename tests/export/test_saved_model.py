@@ -46,6 +46,7 @@ def model():
 
 @writes_saved_models
 # What Keras says to JAX.
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The `native_serialization`")
 def test_saved_model_needs_tensorflow_alone(tmp_path, model):
     pytest.importorskip("tensorflow")
@@ -76,6 +77,7 @@ def test_an_empty_batch_gives_an_empty_answer(tmp_path, model):
         assert answer.shape == (count, 3)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only it may use oneDNN"
 )

@@ -51,6 +51,7 @@ def ask(served, signature, contents):
     return {name: value.numpy() for name, value in answer.items()}
 
 
+@pytest.mark.long
 def test_every_way_finds_the_same_probabilities(run, served, files, capsys):
     contents = [path.read_bytes() for path in files]
     answer = ask(served, "serve_images", contents)

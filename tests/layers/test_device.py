@@ -37,6 +37,7 @@ def test_programs_of_xla_get_none_of_tensorflow_s_kernels():
     assert device.on_tensorflow_cpu()
 
 
+@pytest.mark.long
 @only_tensorflow
 def test_onednn_is_what_tensorflow_was_told(monkeypatch):
     # Here it is what the CPU and the environment say, there the other.

@@ -83,6 +83,7 @@ def test_saving(remat, tmp_path):
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="elsewhere it is Keras's own, as it is"
 )

@@ -48,6 +48,7 @@ def test_loads_what_each_backend_saved(saved_by):
     _check(load_model.distances(FILES / "saved", saved_by), BACKEND)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="each backend's file is loaded above"
 )

@@ -110,6 +110,7 @@ def test_history_that_is_gone_comes_back(run, finished, command):
     assert run.history.read_bytes() == finished.history.read_bytes()
 
 
+@pytest.mark.long
 def test_best_so_far_is_kept_without_the_history(run, command):
     """The model of an epoch that no later one reaches."""
     best = run.model.read_bytes()
@@ -126,6 +127,7 @@ def test_best_so_far_is_kept_without_the_history(run, command):
     assert [row["epoch"] for row in run.read_history()] == [1, 2]
 
 
+@pytest.mark.long
 def test_going_on_from_the_first_epoch_ends_alike(run, finished, command):
     shutil.rmtree(run.checkpoints.steps()[-1])
     assert command("resume")[0] == 0

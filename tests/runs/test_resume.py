@@ -21,6 +21,7 @@ for module in ("matplotlib", "PIL", "sklearn", "tensorflow"):
     pytest.importorskip(module)
 ASKED = "KERAS_NFNETS_KILLS"
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(
         BACKEND == "torch", reason="dropout draws from PyTorch's own generator"
     ),

@@ -39,6 +39,7 @@ def convolutions(model):
     return count(model, keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BLOCKS)
 def test_application(name):
     model = build(name)

@@ -198,6 +198,7 @@ def test_mixed_precision():
         assert layer.dtype_policy.name == "mixed_bfloat16"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BACKEND == "jax", reason="the layers are tested there")
 def test_trains_on_digits_as_the_original_does():
     images, labels = load_digits(return_X_y=True)

@@ -65,6 +65,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "policy, steps", [("float32", 2), ("mixed_float16", None)]
 )

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from helpers import BACKEND, ROOT, TESTS
 
-pytestmark = pytest.mark.skipif(
-    BACKEND == "torch", reason="Keras has no data parallelism on PyTorch"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        BACKEND == "torch", reason="Keras has no data parallelism on PyTorch"
+    ),
+]
 
 KINDS = ["plain", "AGCModel"]
 

@@ -18,9 +18,12 @@ from keras_nfnets.training.distribution import Devices
 
 pytest.importorskip("tensorflow")
 
-pytestmark = pytest.mark.skipif(
-    BACKEND == "torch", reason="Keras has no data parallelism on PyTorch"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        BACKEND == "torch", reason="Keras has no data parallelism on PyTorch"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

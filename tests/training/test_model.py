@@ -69,6 +69,7 @@ def test_agc_none_is_keras_to_the_bit():
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.long
 def test_five_steps_are_the_papers():
     reference = Reference("train")
     meta = reference.meta

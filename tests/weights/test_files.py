@@ -118,18 +118,18 @@ def test_file_of_another_variant_names_those_that_fit(
         keras_nfnets.NFNet(other, classes=10, weights=PUBLISHED)
 
 
-def test_torch_archive_under_a_safetensors_name_is_refused(reference, tmp_path):
+def test_torch_archive_under_a_safetensors_name_is_refused(model, tmp_path):
     path = tmp_path / "f.safetensors"
     path.write_bytes(b"PK\x03\x04 and so on" * 9)
     with pytest.raises(ValueError, match="is not a safetensors file"):
-        _model(reference, weights=path)
+        weight_files.load(model, path)
 
 
-def test_unknown_ending_is_refused(reference, tmp_path):
+def test_unknown_ending_is_refused(model, tmp_path):
     path = tmp_path / "f.pkl"
     path.write_bytes(b"x")
     with pytest.raises(ValueError, match="must end in"):
-        _model(reference, weights=path)
+        weight_files.load(model, path)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_every_kind_names_the_variant_that_fits(
 @once
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("what", ["empty", "cut", "text", "other"])
-def test_bad_files_are_named(reference, saved, tmp_path, name, what):
+def test_bad_files_are_named(model, saved, tmp_path, name, what):
     other = KINDS[KINDS.index(name) - 1]
     content = {
         "empty": b"",
@@ -210,18 +210,18 @@ def test_bad_files_are_named(reference, saved, tmp_path, name, what):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is not a") as caught:
-        _model(reference, weights=path)
+        weight_files.load(model, path)
     assert str(path) in str(caught.value)
 
 
 @once
 @pytest.mark.parametrize("name", KINDS)
-def test_folder_or_nothing_in_place_of_a_file(reference, tmp_path, name):
+def test_folder_or_nothing_in_place_of_a_file(model, tmp_path, name):
     with pytest.raises(FileNotFoundError, match="`weights` must be a file"):
-        _model(reference, weights=tmp_path / name)
+        weight_files.load(model, tmp_path / name)
     (tmp_path / name).mkdir()
     with pytest.raises(ValueError, match="must be a file, not a folder"):
-        _model(reference, weights=tmp_path / name)
+        weight_files.load(model, tmp_path / name)
 
 
 @contextlib.contextmanager
@@ -275,6 +275,7 @@ def _convert(*arguments):
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="its default is run")
 def test_tool_converts_out_and_refuses_the_wrong_network(tmp_path, capsys):
     pico = keras_nfnets.NFNet("nfnet_pico", classes=7)

@@ -6,9 +6,12 @@ import pytest
 from fuzz import ALL_KINDS, Fuzz
 from helpers import BACKEND
 
-pytestmark = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="files alone: one backend is enough"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        BACKEND != "tensorflow", reason="files alone: one backend is enough"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
