@@ -17,6 +17,7 @@ from keras_nfnets.callbacks.signal_picture import (
     draw_signals,
     standard_normal,
 )
+from keras_nfnets.callbacks.signal_probe import Moments, Residual
 from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.graph import (
     check_functional,
@@ -209,9 +210,9 @@ def _probe(model):
     outputs, blocks = {}, []
     for i, (name, tensor, residual) in enumerate(_points(model)):
         blocks.append(name)
-        outputs[f"{i}"] = _Moments()(tensor)
+        outputs[f"{i}"] = Moments()(tensor)
         if residual is not None:
-            outputs[f"{i}_residual"] = _Moments()(residual)
+            outputs[f"{i}_residual"] = Moments()(residual)
     probe = keras.Model(model.input, outputs)
     probe.blocks = blocks
     return probe
@@ -230,7 +231,7 @@ def _points(model):
         first, residual = None, None
         if isinstance(operation, NFBlock):
             first = operation.input
-            residual = _Residual(operation)(first)
+            residual = Residual(operation)(first)
         elif id(operation) in sums:
             first = sums[id(operation)].start
             residual = _unscaled(sums[id(operation)].branches[0], makers)
@@ -266,31 +267,14 @@ def _joins_maps(operation):
 
 def _unscaled(tensor, makers):
     """Returns a branch before stochastic depth, skip gain and `alpha`."""
-    while isinstance(makers[id(tensor)], SCALES):
+    while _only_scales(makers[id(tensor)]):
         tensor = makers[id(tensor)].input
     return tensor
 
 
-class _Moments(keras.layers.Layer):
-    """Returns the average squared channel mean and channel variance."""
-
-    def __init__(self):
-        super().__init__(dtype="float32")
-
-    def call(self, inputs):
-        """Returns the two numbers as a tensor of shape `(2,)`."""
-        axes = tuple(range(len(inputs.shape) - 1))
-        mean, variance = ops.moments(inputs, axes)
-        return ops.stack([ops.mean(ops.square(mean)), ops.mean(variance)])
-
-
-class _Residual(keras.layers.Layer):
-    """Returns the residual branch of a block."""
-
-    def __init__(self, block):
-        super().__init__(dtype=block.dtype_policy)
-        self.block = block
-
-    def call(self, inputs):
-        """Returns the branch for the block's input, before it is scaled."""
-        return self.block.residual(self.block.act_in(inputs))
+def _only_scales(operation):
+    """Tells of a layer, or of a product with a number."""
+    is_product = type(operation).__name__ == "Multiply"
+    return isinstance(operation, SCALES) or (
+        is_product and len(inputs_of(operation)) == 1
+    )

@@ -11,19 +11,24 @@ from keras_nfnets.callbacks import (
     plot_signal_propagation,
     signal_propagation,
 )
-from keras_nfnets.layers import SkipGain
+from keras_nfnets.layers import NFBlock, SkipGain
 from keras_nfnets.weights.names import assign, haiku_targets
 
 X = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
 
 
 def residual_model(scaled=True):
-    """One block of which every number is easy to follow."""
+    """One block of which every number is easy to follow.
+
+    `scaled` may be `"number"`, for a product in place of layers.
+    """
     inputs = keras.Input((32, 32, 3))
     start = keras.layers.Conv2D(4, 3, name="conv")(inputs)
     x = keras.layers.BatchNormalization(name="bn")(start)
     x = branch = keras.layers.Conv2D(4, 1, name="branch")(x)
-    if scaled:
+    if scaled == "number":
+        x = 0.2 * x
+    elif scaled:
         x = SkipGain()(keras.layers.Rescaling(0.2)(x))
     outputs = keras.layers.Add(name="sum")([start, x])
     return keras.Model(inputs, outputs), [start, branch, outputs]
@@ -61,7 +66,7 @@ def test_curves_are_the_papers(name, tag):
             assert row["res_avg_var"] == pytest.approx(expected, rel=2e-4)
 
 
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("scaled", [False, True, "number"])
 def test_a_sum_is_measured_as_numpy_does(scaled):
     model, tensors = residual_model(scaled)
     start, branch, outputs = keras.Model(model.input, tensors).predict(
@@ -152,6 +157,20 @@ def test_bad_input(tmp_path):
     both = keras.Model(two, keras.layers.Add()(two))
     with pytest.raises(ValueError, match="2 inputs"):
         plot_signal_propagation(both, tmp_path / "signals.png")
+
+
+def test_a_block_behind_a_product_with_a_number():
+    x = np.random.default_rng(1).normal(size=(4, 8, 8, 8)).astype("float32")
+    inputs = keras.Input((8, 8, 8))
+    halved, plain = (
+        keras.Model(inputs, NFBlock(8, group_width=2, name="block")(start))
+        for start in (0.5 * inputs, inputs)
+    )
+    plain.set_weights(halved.get_weights())
+    # Half is exact, so both have the same values throughout.
+    expected = signal_propagation(plain, x / 2)
+    assert signal_propagation(halved, x) == expected
+    assert expected[1]["res_avg_var"] > 0
 
 
 def test_a_sequential_model_is_known_by_its_graph():
