@@ -20,10 +20,10 @@ ROOMS = """
     options
     layers
     training
-    registered
     weights
     recipes data callbacks
     models
+    registered
     surgery
     export
     runs

@@ -17,11 +17,11 @@ from keras_nfnets import layers
 ROOT = Path(__file__).parent.parent
 # All that a user may touch, held against what is there.
 PUBLIC = """
-    AGC AGCModel Classifier NFNet SAM VARIANTS Variant __version__ activations
-    agc callbacks complexity data decode_predictions distribution
-    evaluation_crop export feature_strides haiku_files imagenet initializers
-    layers list_models losses monitors optimizers preprocess_input published
-    recipes runs sam surgery weight_files weights
+    AGC AGCModel Classifier NFNet PresetModel SAM VARIANTS Variant __version__
+    activations agc callbacks complexity data decode_predictions distribution
+    evaluation_crop export feature_strides from_preset haiku_files imagenet
+    initializers layers list_models losses monitors optimizers preprocess_input
+    published recipes runs sam surgery weight_files weights
 """.split()
 MODULES = [
     keras_nfnets,
