@@ -175,6 +175,8 @@ def test_version_is_a_literal_that_the_changelog_has():
         ("--version", 0),
         ("list", 0),
         ("train --help", 0),
+        ("convert a.npz a.weights.h5 --variant nfnet_f00", 2),
+        ("tpu-compile nfnet_f0 --topology v5e:9x9", 2),
         ("summary nfnet_f0", 0),
         ("train --out nowhere --precision half", 2),
         ("train --out nowhere --variant nfnet_f00", 2),

@@ -77,24 +77,7 @@ class Classifier:
                 f"given. Received: model={model!r}, variant={variant!r}, "
                 f"weights={weights!r}"
             )
-        if model is not None:
-            if size is not None:
-                raise ValueError(
-                    "`size` must be given with `variant` alone. "
-                    f"Received: size={size}"
-                )
-            if isinstance(model, PresetModel):
-                self._network = networks.of_preset(model, runtime)
-            else:
-                self._network = networks.of_path(model, runtime)
-        elif variant is not None and weights is not None:
-            if runtime not in (None, "keras"):
-                raise ValueError(
-                    "`runtime` must be 'keras' for a `variant`, which "
-                    "`keras-nfnets export` writes for others. "
-                    f"Received: runtime={runtime!r}"
-                )
-            self._network = networks.of_variant(variant, weights, size)
+        self._network = _network(model, variant, weights, size, runtime)
         self.description = self._network.description
         if max_pixels is not None:
             check_positive_integer(max_pixels=max_pixels)
@@ -193,6 +176,25 @@ class Classifier:
             batch = [self.read(x) for x in images[start : start + batch_size]]
             found += [self.name(row, top) for row in self.predict(batch)]
         return found
+
+
+def _network(model, variant, weights, size, runtime):
+    """Returns the network of a classifier's arguments."""
+    if model is None:
+        if runtime not in (None, "keras"):
+            raise ValueError(
+                "`runtime` must be 'keras' for a `variant`, which "
+                "`keras-nfnets export` writes for others. "
+                f"Received: runtime={runtime!r}"
+            )
+        return networks.of_variant(variant, weights, size)
+    if size is not None:
+        raise ValueError(
+            f"`size` must be given with `variant` alone. Received: size={size}"
+        )
+    if isinstance(model, PresetModel):
+        return networks.of_preset(model, runtime)
+    return networks.of_path(model, runtime)
 
 
 def _with_channels(image, channels):
