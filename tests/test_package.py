@@ -166,6 +166,8 @@ def test_version_is_a_literal_that_the_changelog_has():
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert f'\n__version__ = "{keras_nfnets.__version__}"\n' in source
     assert f"## [{keras_nfnets.__version__}]" in changes
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {keras_nfnets.__version__}\n" in citation
 
 
 @pytest.mark.parametrize(
