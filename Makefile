@@ -9,6 +9,7 @@
 #   make fuzz        3,000 random corruptions of each kind of weight file, and
 #                    of a run folder
 #   make export-all  every network of the table as ONNX, at a small input
+#   make packages    wheel and sdist, each tried in an empty environment
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
 
@@ -21,6 +22,8 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 EXPORT_ARGS ?=
+# On which the packages are tried: make PYTHONS='python3.11 python3.13' packages
+PYTHONS ?= $(PYTHON)
 
 # Errors only: where an index lacks a page, pip warns once per package.
 PIP_INSTALL = -m pip install -qq --disable-pip-version-check
@@ -33,7 +36,7 @@ PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-tensorflow test-jax test-long test-torch test-oldest \
-	test-colab fuzz export-all lint bench
+	test-colab fuzz export-all packages lint bench
 
 demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
@@ -67,6 +70,9 @@ fuzz: .venv/installed
 export-all: .venv/installed
 	.venv/bin/python tools/export_all.py $(EXPORT_ARGS)
 
+packages:
+	$(PYTHON) tools/check_packages.py --out dist $(PYTHONS)
+
 lint: .venv/installed
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -83,7 +89,7 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	@echo "Installing into .venv: one to three minutes, once"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP_INSTALL) -c constraints.txt \
-		-e '.[data,dev,jax,onnx,tfds]' $(TENSORFLOW)
+		-e '.[data,dev,hub,jax,onnx,tfds]' $(TENSORFLOW)
 	touch $@
 
 .venv-torch/installed: pyproject.toml constraints-torch.txt

@@ -11,8 +11,9 @@ import keras_nfnets.private_names as private_names
 private_names.check()
 
 import keras_nfnets.layers as layers
+import keras_nfnets.models.preset_model as preset_model
 import keras_nfnets.training.losses as losses
 import keras_nfnets.training.model as model
 import keras_nfnets.training.optimizers as optimizers
 
-__all__ = ["layers", "losses", "model", "optimizers"]
+__all__ = ["layers", "losses", "model", "optimizers", "preset_model"]

@@ -25,6 +25,8 @@ from keras_nfnets.models.imagenet import (
 from keras_nfnets.models.imagenet import evaluation_crop as evaluation_crop
 from keras_nfnets.models.imagenet import preprocess_input as preprocess_input
 from keras_nfnets.models.nfnet import NFNet as NFNet
+from keras_nfnets.models.preset_model import PresetModel as PresetModel
+from keras_nfnets.models.presets import from_preset as from_preset
 from keras_nfnets.runs.classifier import Classifier as Classifier
 from keras_nfnets.training import agc as agc
 from keras_nfnets.training import distribution as distribution
@@ -48,6 +50,7 @@ __all__ = [
     "AGCModel",
     "Classifier",
     "NFNet",
+    "PresetModel",
     "SAM",
     "VARIANTS",
     "Variant",
@@ -61,6 +64,7 @@ __all__ = [
     "evaluation_crop",
     "export",
     "feature_strides",
+    "from_preset",
     "haiku_files",
     "imagenet",
     "initializers",

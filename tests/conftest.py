@@ -43,6 +43,7 @@ SAME_ON_ALL_BACKENDS = (
     "demo/",
     "export/test_onnx.py",
     "export/test_serving.py",
+    "models/test_presets.py",
     "recipes/test_table.py",
     "runs/test_classifier.py",
     "runs/test_damage.py",

@@ -20,14 +20,14 @@ ROOMS = """
     options
     layers
     training
-    registered
     weights
     recipes data callbacks
     models
+    registered
     surgery
     export
     runs
-    demo
+    demo tpu
     surface cli
     __main__ __init__
 """
@@ -49,6 +49,7 @@ KNOW_THEIR_BACKEND = {
     "training.optimizers",
     "layers.remat",
     "layers.tensorflow_cpu",
+    "tpu.compiling",
     "training.unitwise",
 }
 # And these run inside tf.data, on TensorFlow whatever Keras runs on.

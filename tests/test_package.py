@@ -17,11 +17,11 @@ from keras_nfnets import layers
 ROOT = Path(__file__).parent.parent
 # All that a user may touch, held against what is there.
 PUBLIC = """
-    AGC AGCModel Classifier NFNet SAM VARIANTS Variant __version__ activations
-    agc callbacks complexity data decode_predictions distribution
-    evaluation_crop export feature_strides haiku_files imagenet initializers
-    layers list_models losses monitors optimizers preprocess_input published
-    recipes runs sam surgery weight_files weights
+    AGC AGCModel Classifier NFNet PresetModel SAM VARIANTS Variant __version__
+    activations agc callbacks complexity data decode_predictions distribution
+    evaluation_crop export feature_strides from_preset haiku_files imagenet
+    initializers layers list_models losses monitors optimizers preprocess_input
+    published recipes runs sam surgery weight_files weights
 """.split()
 MODULES = [
     keras_nfnets,
@@ -166,6 +166,8 @@ def test_version_is_a_literal_that_the_changelog_has():
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert f'\n__version__ = "{keras_nfnets.__version__}"\n' in source
     assert f"## [{keras_nfnets.__version__}]" in changes
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"\nversion: {keras_nfnets.__version__}\n" in citation
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,8 @@ def test_version_is_a_literal_that_the_changelog_has():
         ("--version", 0),
         ("list", 0),
         ("train --help", 0),
+        ("convert a.npz a.weights.h5 --variant nfnet_f00", 2),
+        ("tpu-compile nfnet_f0 --topology v5e:9x9", 2),
         ("summary nfnet_f0", 0),
         ("train --out nowhere --precision half", 2),
         ("train --out nowhere --variant nfnet_f00", 2),

@@ -1,10 +1,10 @@
 """Parses the command line and runs the command that it names.
 
-`network_arguments`, `run_arguments` and `model_arguments` add the parsers of
-the commands. Each parser names the function that runs its command, as a module
-and a name (`arguments.add`). The module is imported when the command runs:
-`--help`, `list` and `summary` answer without Keras, and a wrong option is
-refused before TensorFlow is imported.
+`network_arguments`, `run_arguments`, `model_arguments` and `tool_arguments` add
+the parsers of the commands. Each parser names the function that runs its
+command, as a module and a name (`arguments.add`). The module is imported when
+the command runs: `--help`, `list` and `summary` answer without Keras, and a
+wrong option is refused before TensorFlow is imported.
 
 To add a command, add its parser in one of these modules, call that function in
 `_parser`, and write a function whose arguments have the names of the parser's.
@@ -23,6 +23,7 @@ from keras_nfnets.cli.status import BAD_REQUEST as BAD_REQUEST
 from keras_nfnets.cli.status import INTERRUPTED as INTERRUPTED
 from keras_nfnets.cli.status import SOME_FAILED as SOME_FAILED
 from keras_nfnets.cli.status import TERMINATED as TERMINATED
+from keras_nfnets.cli.tool_arguments import add_convert, add_tpu_compile
 from keras_nfnets.options import check_names
 
 
@@ -91,4 +92,6 @@ def _parser():
     add_demo(commands)
     add_list(commands)
     add_summary(commands)
+    add_convert(commands)
+    add_tpu_compile(commands)
     return parser

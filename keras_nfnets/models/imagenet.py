@@ -1,6 +1,7 @@
 """Prepares images for the published networks, and names their classes."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_nfnets.annotations import Tensor
@@ -140,3 +141,29 @@ def decode_predictions(
             "Where there is no network, put imagenet_class_index.json into "
             "the folder `models` of Keras's own (~/.keras, or KERAS_HOME)"
         ) from error
+
+
+def class_names(classes: int = 1000) -> list[str]:
+    """Returns the names of ImageNet's classes, in the order of the outputs.
+
+    Args:
+        classes: Integer, number of outputs. Defaults to `1000`.
+
+    Returns:
+        A list of strings. Where the names cannot be fetched, or for any other
+        number than 1000, they are `"class 0"`, `"class 1"` and so on.
+
+    Example:
+
+    >>> keras_nfnets.imagenet.class_names()[281]
+    'tabby'
+    """
+    if classes == 1000:
+        # Falling probabilities return the names in the order of the classes.
+        falling = np.linspace(1.0, 0.0, 1000)[None]
+        try:
+            (rows,) = decode_predictions(falling, top=1000)
+            return [name for _, name, _ in rows]
+        except ConnectionError:
+            pass
+    return [f"class {i}" for i in range(classes)]

@@ -1,4 +1,4 @@
-"""Classifies images with a run's model, a variant's, or an exported file.
+"""Classifies images with the model of a run, preset, variant or exported file.
 
 `Classifier` reads images and names classes; `networks` opens the network, and
 its description says how images are cropped and what the classes are called.
@@ -15,6 +15,7 @@ from keras_nfnets.annotations import FilePath
 from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.data import pixels
 from keras_nfnets.data.images import decode_content, decode_file
+from keras_nfnets.models.preset_model import PresetModel
 from keras_nfnets.runs import networks
 
 
@@ -25,9 +26,10 @@ class Classifier:
     whichever runtime runs the network.
 
     Args:
-        model: String or path: the folder of a run, or what `keras-nfnets
-            export` wrote: the folder of a SavedModel or a file that ends in
-            `.keras`, `.onnx`, `.xml` (OpenVINO) or `.tflite`. Defaults to
+        model: String or path: the folder of a run, a preset (a folder or
+            `"hf://OWNER/NAME"`), or what `keras-nfnets export` wrote: the
+            folder of a SavedModel or a file that ends in `.keras`, `.onnx`,
+            `.xml` (OpenVINO) or `.tflite`. Or a `PresetModel`. Defaults to
             `None`, to use `variant` and `weights`.
         variant: String, a key of `VARIANTS`, in place of `model`. Defaults to
             `None`.
@@ -60,7 +62,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: FilePath | None = None,
+        model: FilePath | PresetModel | None = None,
         variant: str | None = None,
         weights: FilePath | None = None,
         size: int | None = None,
@@ -75,21 +77,7 @@ class Classifier:
                 f"given. Received: model={model!r}, variant={variant!r}, "
                 f"weights={weights!r}"
             )
-        if model is not None:
-            if size is not None:
-                raise ValueError(
-                    "`size` must be given with `variant` alone. "
-                    f"Received: size={size}"
-                )
-            self._network = networks.of_path(model, runtime)
-        elif variant is not None and weights is not None:
-            if runtime not in (None, "keras"):
-                raise ValueError(
-                    "`runtime` must be 'keras' for a `variant`, which "
-                    "`keras-nfnets export` writes for others. "
-                    f"Received: runtime={runtime!r}"
-                )
-            self._network = networks.of_variant(variant, weights, size)
+        self._network = _network(model, variant, weights, size, runtime)
         self.description = self._network.description
         if max_pixels is not None:
             check_positive_integer(max_pixels=max_pixels)
@@ -188,6 +176,25 @@ class Classifier:
             batch = [self.read(x) for x in images[start : start + batch_size]]
             found += [self.name(row, top) for row in self.predict(batch)]
         return found
+
+
+def _network(model, variant, weights, size, runtime):
+    """Returns the network of a classifier's arguments."""
+    if model is None:
+        if runtime not in (None, "keras"):
+            raise ValueError(
+                "`runtime` must be 'keras' for a `variant`, which "
+                "`keras-nfnets export` writes for others. "
+                f"Received: runtime={runtime!r}"
+            )
+        return networks.of_variant(variant, weights, size)
+    if size is not None:
+        raise ValueError(
+            f"`size` must be given with `variant` alone. Received: size={size}"
+        )
+    if isinstance(model, PresetModel):
+        return networks.of_preset(model, runtime)
+    return networks.of_path(model, runtime)
 
 
 def _with_channels(image, channels):

@@ -1,7 +1,7 @@
-"""Opens classifiers: those of runs, variants with weights, exported files.
+"""Opens classifiers: of runs, presets, variants with weights, exported files.
 
-`of_path`, `of_run` and `of_variant` return a `Network`: a function from images
-to probabilities, and the description of its inputs and classes.
+`of_path`, `of_run`, `of_preset` and `of_variant` return a `Network`: a function
+from images to probabilities, and the description of its inputs and classes.
 """
 
 import dataclasses
@@ -16,12 +16,15 @@ from keras_nfnets.checks import MAX_PIXELS, check_positive_integer
 from keras_nfnets.data import Crop, normalize
 from keras_nfnets.export.description import Description
 from keras_nfnets.export.formats import FORMATS
-from keras_nfnets.models.imagenet import decode_predictions
+from keras_nfnets.models.imagenet import class_names
 from keras_nfnets.models.nfnet import NFNet
+from keras_nfnets.models.preset_model import WEIGHTS, PresetModel
+from keras_nfnets.models.presets import from_preset
 from keras_nfnets.options import EXPORTS, RUNTIMES
 from keras_nfnets.runs.folder import Run
 from keras_nfnets.variants.plan import resolve_variant
 from keras_nfnets.weights import files as weight_files
+from keras_nfnets.weights import hub
 from keras_nfnets.weights.published import fetch
 
 
@@ -49,10 +52,11 @@ class Network:
 
 
 def of_path(path: FilePath, runtime: str | None = None) -> Network:
-    """Opens the folder of a run, or an exported file or folder.
+    """Opens the folder of a run, a preset, or an exported file or folder.
 
     Args:
         path: String or path. The `model.keras` of a run stands for its folder.
+            `"hf://..."` and a folder with `model.safetensors` are presets.
         runtime: String, a key of `RUNTIMES`. Defaults to `None`: Keras for a
             run's folder, else by suffix.
 
@@ -71,12 +75,15 @@ def of_path(path: FilePath, runtime: str | None = None) -> Network:
     >>> network.run(np.zeros((1, 32, 32, 1), "float32")).shape
     (1, 10)
     """
-    path = Path(path)
     if runtime is not None and runtime not in RUNTIMES:
         raise ValueError(
             f"`runtime` must be one of {sorted(RUNTIMES)}. "
             f"Received: runtime={runtime!r}"
         )
+    # As a path, "hf://" would lose a slash.
+    if str(path).startswith(hub.SCHEME) or (Path(path) / WEIGHTS).is_file():
+        return of_preset(from_preset(path), runtime)
+    path = Path(path)
     if path.name == "model.keras" and (path.parent / "config.json").exists():
         path = path.parent
     if path.is_dir() and not (path / "saved_model.pb").exists():
@@ -142,6 +149,36 @@ def of_run(path: FilePath) -> Network:
     return _of_model(model, description, mean, config["std"])
 
 
+def of_preset(model: PresetModel, runtime: str | None = None) -> Network:
+    """Opens the model of a preset.
+
+    Args:
+        model: `PresetModel`, with a `variant` and a classifier.
+        runtime: String, `"keras"`, or `None`, the same. Defaults to `None`.
+
+    Returns:
+        A `Network`.
+
+    Raises:
+        ValueError: If the model has no classifier or no `variant`, or for
+            another runtime.
+    """
+    if runtime not in (None, "keras"):
+        raise ValueError(
+            f"`runtime` must be 'keras' for a preset. Received: {runtime!r}"
+        )
+    row, classes = model.variant, model.get_layer("head").classes
+    if row is None or classes is None:
+        raise ValueError(
+            "`model` must be a preset with a classifier. Received: a model "
+            f"with variant={row!r} and {classes or 'no'} classes"
+        )
+    names = model.class_names or class_names(classes)
+    channels = len(row.pixel_mean)
+    description = Description(names, Crop.of_variant(row), channels, MAX_PIXELS)
+    return _of_model(model, description, row.pixel_mean, row.pixel_std)
+
+
 def of_variant(
     variant: str, weights: FilePath, size: int | None = None
 ) -> Network:
@@ -172,7 +209,7 @@ def of_variant(
     model = NFNet(variant, weights=weights, classes=classes)
     row, _ = resolve_variant(variant)
     crop = Crop.of_variant(row, size)
-    description = Description(_names(classes), crop, 3, MAX_PIXELS)
+    description = Description(class_names(classes), crop, 3, MAX_PIXELS)
     return _of_model(model, description, row.pixel_mean, row.pixel_std)
 
 
@@ -183,16 +220,3 @@ def _of_model(model, description, mean, std):
         return np.asarray(model.predict_on_batch(normalize(images, mean, std)))
 
     return Network(run, description, model, mean, std)
-
-
-def _names(classes):
-    """Returns ImageNet's names where they are available, else numbers."""
-    if classes == 1000:
-        # Falling probabilities return the names in the order of the classes.
-        falling = np.linspace(1.0, 0.0, 1000)[None]
-        try:
-            (rows,) = decode_predictions(falling, top=1000)
-            return [name for _, name, _ in rows]
-        except ConnectionError:
-            pass
-    return [f"class {i}" for i in range(classes)]

@@ -3,8 +3,8 @@
 `load` takes a file of any known kind: Keras's own (`keras`, `hdf5`, `own`), the
 papers' (`haiku`, `haiku_arrays`, `pickle_machine`) or timm's (`safetensors`).
 `names` translates names and axes of the papers and timm; `fetch` downloads what
-they published. No reader runs code that a file names, and a file that is
-refused leaves the model unchanged.
+they published, and `hub` what is on the Hugging Face Hub. No reader runs code
+that a file names, and a file that is refused leaves the model unchanged.
 """
 
 from keras_nfnets.weights.files import load as load

@@ -170,7 +170,7 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
     if path.suffix != ".safetensors":
         raise ValueError(
             "`path` must end in .weights.h5, .keras, .npz or .safetensors; "
-            "tools/convert_weights.py reads .pth too. "
+            "`keras-nfnets convert` reads .pth too. "
             f"Received: {str(path)!r}"
         )
     return safetensors.read(path)

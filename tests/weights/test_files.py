@@ -253,7 +253,7 @@ def test_file_that_may_not_be_read(model, saved, name):
 def test_torch_file_is_for_the_tool(reference, tmp_path):
     path = tmp_path / "f.pth"
     path.write_bytes(b"PK")
-    with pytest.raises(ValueError, match="convert_weights.py reads .pth"):
+    with pytest.raises(ValueError, match="keras-nfnets convert` reads .pth"):
         _model(reference, weights=path)
 
 
@@ -290,9 +290,10 @@ def test_tool_converts_out_and_refuses_the_wrong_network(tmp_path, capsys):
         np.testing.assert_array_equal(a, b)
     back = tmp_path / "back.weights.h5"
     result = _convert(PUBLISHED, back, "--variant", "nfnet_pico")
-    assert result.returncode == 1
+    assert result.returncode == 2
     # TensorFlow first prints lines about the machine.
-    assert result.stderr.splitlines()[-1].startswith("error: `arrays` must")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("keras-nfnets: error: `arrays` must")
     assert not back.exists()
 
 
@@ -337,7 +338,7 @@ def test_tool_reads_torch_files_of_tensors_alone(tmp_path):
     result = _convert(
         tmp_path / "evil.pth", tmp_path / "evil.weights.h5", *options
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "is not a file of tensors alone" in result.stderr
     assert not marker.exists()
     assert not (tmp_path / "evil.weights.h5").exists()

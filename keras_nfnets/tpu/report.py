@@ -4,8 +4,8 @@ import math
 
 from rich.table import Table
 
-from tpu.chips import device_of
-from tpu.compiling import data_of
+from keras_nfnets.tpu.chips import device_of
+from keras_nfnets.tpu.compiling import data_of
 
 
 def parts_of(model, options, batch):

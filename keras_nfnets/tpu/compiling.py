@@ -4,13 +4,35 @@ import contextlib
 import math
 import os
 import re
+import sys
 
-from tpu.chips import BATCH_MULTIPLE
-from tpu.program import DoesNotFit, Program, all_reduces, out_of_memory
+from rich.console import Console
+
+from keras_nfnets.tpu.chips import BATCH_MULTIPLE
+from keras_nfnets.tpu.program import (
+    DoesNotFit,
+    Program,
+    all_reduces,
+    out_of_memory,
+)
+from keras_nfnets.variants.plan import resolve_variant
 
 
 def set_environment(backend):
-    """Says what Keras, JAX and libtpu read when they are imported."""
+    """Says what Keras, JAX and libtpu read when they are imported.
+
+    Args:
+        backend: String, `"jax"` or `"tensorflow"`.
+
+    Raises:
+        ValueError: If Keras is imported already, on another backend.
+    """
+    imported = sys.modules.get("keras")
+    if imported and imported.backend.backend() != backend:
+        raise ValueError(
+            "`backend` must be Keras's, which is imported already: "
+            f"{imported.backend.backend()!r}. Received: backend={backend!r}"
+        )
     # libtpu ends the process at a flag of another compiler.
     os.environ.pop("XLA_FLAGS", None)
     os.environ["KERAS_BACKEND"] = backend
@@ -30,8 +52,8 @@ def build(options):
     """Returns the model as its user has it before `fit` or `predict`."""
     import keras
 
-    import keras_nfnets
-    from keras_nfnets.variants.plan import resolve_variant
+    from keras_nfnets.models.nfnet import NFNet
+    from keras_nfnets.training.optimizers import SGD
 
     variant, name = resolve_variant(options.variant)
     if options.size is None:
@@ -43,14 +65,14 @@ def build(options):
     if options.backend == "jax":  # needs the shapes of the weights only
         scope = keras.StatelessScope(initialize_variables=False)
     with scope:
-        model = keras_nfnets.NFNet(
+        model = NFNet(
             variant,
             input_shape=(options.size, options.size, 3),
             remat=options.remat,
             name=name,
         )
     if not options.inference:
-        optimizer = keras_nfnets.optimizers.SGD(use_ema=True)
+        optimizer = SGD(use_ema=True)
         model.compile(optimizer, "sparse_categorical_crossentropy")
         with scope:
             optimizer.build(model.trainable_variables)
@@ -88,7 +110,8 @@ def largest_batch(compile_batch, start, multiple):
             best, low = compile_batch(batch), batch
         except DoesNotFit as error:
             failure, high = error, batch
-        print(f"batch {batch}: {'fits' if low == batch else 'does not fit'}")
+        found = "fits" if low == batch else "does not fit"
+        Console(highlight=False).print(f"batch {batch}: {found}")
         middle = 2 * low if high == math.inf else (low + high) // 2
         batch = middle // multiple * multiple
     if best is None:

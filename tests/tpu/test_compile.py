@@ -1,49 +1,39 @@
-"""The tool for TPUs reads and reports right, and its compiler compiles."""
+"""The command for TPUs reads and reports right, and its compiler compiles."""
 
 import importlib.util
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 from helpers import BACKEND, ROOT
 
-TOOLS = ROOT / "tools"
-TOOL = TOOLS / "tpu_compile.py"
+from keras_nfnets import cli
+from keras_nfnets.cli import tpu as command
+from keras_nfnets.tpu import compiling, report
+from keras_nfnets.tpu import program as compiled
 
-
-def load():
-    spec = importlib.util.spec_from_file_location("tpu_compile", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load()
-# The tool has put its folder on the path.
-compiling = importlib.import_module("tpu.compiling")
-compiled = importlib.import_module("tpu.program")
-report = importlib.import_module("tpu.report")
+TOOL = ROOT / "tools" / "tpu_compile.py"
 GIB = 2**30
 
 
 @pytest.fixture
 def libtpu(monkeypatch):
     """Whether libtpu is there or not, it is said to be."""
-    monkeypatch.setattr(tool.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: True)
 
 
 def errors_of(capsys, *arguments):
-    assert tool.main(["nfnet_pico", *arguments]) == 2
+    assert cli.main(["tpu-compile", "nfnet_pico", *arguments]) == 2
     return capsys.readouterr().err
 
 
 def test_without_libtpu_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(tool.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
     error = errors_of(capsys)
     assert "jax, libtpu must be installed" in error
-    assert "pip install '.[jax,tpu-compile]'" in error
+    assert "pip install 'keras-nfnets[jax,tpu-compile]'" in error
 
 
 def test_unknown_topology_lists_those_known(libtpu, capsys):
@@ -66,7 +56,8 @@ def test_tensorflow_compiles_for_one_device(libtpu, capsys):
 
 @pytest.fixture
 def options():
-    return tool._arguments(["nfnet_pico", "--size", "32"])
+    given = ["tpu-compile", "nfnet_pico", "--size", "32"]
+    return types.SimpleNamespace(**vars(cli._parser().parse_args(given)))
 
 
 def test_unknown_variant_and_small_size_are_the_packages_errors(options):
@@ -180,7 +171,7 @@ def test_what_does_not_fit_is_a_table_and_status_1(libtpu, monkeypatch, capsys):
     monkeypatch.setattr(compiling, "set_environment", lambda backend: None)
     monkeypatch.setattr(compiling, "build", lambda options: None)
     monkeypatch.setattr(compiling, "compile_for_tpu", fail)
-    assert tool.main(["nfnet_pico", "--batch", "512"]) == 1
+    assert cli.main(["tpu-compile", "nfnet_pico", "--batch", "512"]) == 1
     printed = capsys.readouterr().out
     assert "no, 12.112 GB too much" in printed
     assert "batch 512" in printed
@@ -217,6 +208,12 @@ def test_copies_of_tensorflow_become_reshapes():
         "    %9 = stablehlo.reshape %8 : (tensor<3x3xf32>) -> "
         "tensor<3x3xf32> loc(#loc1)"
     )
+
+
+def test_backend_is_that_of_keras():
+    other = "tensorflow" if BACKEND == "jax" else "jax"
+    with pytest.raises(ValueError, match=f"Received: backend='{other}'"):
+        compiling.set_environment(other)
 
 
 @pytest.mark.skipif(

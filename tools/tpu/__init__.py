@@ -1,1 +1,0 @@
-"""Compiling a step for a TPU that is not there, and reporting on it."""
