@@ -78,8 +78,7 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 docs: .venv-docs/installed
 	.venv-docs/bin/python -m sphinx -q -W --keep-going -d build/doctrees \
 		docs build/docs
-	KERAS_BACKEND=tensorflow .venv-docs/bin/python -m pytest -q \
-		$(PYTEST_ARGS) docs/tests
+	KERAS_BACKEND=tensorflow .venv-docs/bin/python $(PYTEST) docs/tests
 
 # The stamp is written last, so a failed install is tried again.
 .venv/installed: pyproject.toml constraints.txt

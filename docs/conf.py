@@ -48,11 +48,10 @@ html_theme = "furo"
 html_title = f"keras_nfnets {release}"
 html_copy_source = False
 html_show_sphinx = False
-# Files of the site alone: it works without a network, and from a folder.
-html_static_path = []
 
 
 def setup(app):
     """Has docstrings turned from Markdown's links to those of Sphinx."""
     # Before napoleon, which reads the sections.
     app.connect("autodoc-process-docstring", docstrings.process, priority=400)
+    app.connect("autodoc-process-signature", docstrings.signature)

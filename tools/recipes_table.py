@@ -37,6 +37,6 @@ def _row(name, recipe):
         f"{recipe.dropout:g}",
         f"{recipe.clipping:g}" if recipe.clipping else "none",
         f"{recipe.train_size} / {recipe.test_size}",
-        f"{layers} of magnitude {magnitude}" if layers else "none",
+        f"{layers} x {magnitude}" if layers else "none",
         f"rho {recipe.sam_rho:g}" if recipe.sam_rho else "",
     ]

@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
+from keras_nfnets.layers import WSConv2D
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "site"))
 
-from docstrings import rewritten  # noqa: E402 (the path comes first)
+from docstrings import rewritten, signature  # noqa: E402 (the path comes first)
 
 
 def test_links_are_those_of_sphinx():
@@ -24,3 +26,11 @@ def test_an_interval_is_no_link():
 def test_examples_get_a_heading():
     text = "Sums.\n\nExample:\n\n>>> 1 + 1\n2"
     assert rewritten(text) == "Sums.\n\n.. rubric:: Example\n\n>>> 1 + 1\n2"
+
+
+def test_a_layer_shows_its_own_arguments():
+    arguments, returns = signature(
+        None, "class", "WSConv2D", WSConv2D, None, "(*args, **kwargs)", None
+    )
+    assert arguments.startswith("(filters, kernel_size, strides=")
+    assert returns is None

@@ -4,7 +4,10 @@ They are Google style with links of Markdown. Sphinx has links of its own, and
 reads an indented text below a heading of a section where ours stands flush.
 """
 
+import inspect
 import re
+
+from sphinx.util.inspect import stringify_signature
 
 LINK = re.compile(r"\[([^\[\]]+)\]\((https?://[^)\s]+)\)")
 # Headings under which the text is not indented.
@@ -35,3 +38,15 @@ def _link(match):
 def process(app, what, name, obj, options, lines):
     """Rewrites the lines of a docstring in place, as a hook of autodoc."""
     lines[:] = rewritten("\n".join(lines)).splitlines()
+
+
+def signature(app, what, name, obj, options, arguments, returns):
+    """Returns the arguments of a class as `__init__` names them.
+
+    Sphinx would show those of `keras.layers.Layer.__new__`, which takes any.
+    """
+    if what != "class" or not inspect.isfunction(obj.__init__):
+        return None
+    own = inspect.signature(obj.__init__)
+    own = own.replace(parameters=[*own.parameters.values()][1:])
+    return stringify_signature(own, show_annotation=False), None

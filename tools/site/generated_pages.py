@@ -5,6 +5,7 @@ described once, and the other place links there.
 """
 
 import inspect
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from models_table import table as models_table
 from recipes_table import table as recipes_table
 
 ROOT = Path(__file__).resolve().parents[2]
+# In Markdown, and in HTML with the quotes as JSON has them.
+BADGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
+BADGE_HTML = re.compile(r'<img [^>]*src=\\"http[^>]*alt=\\"([^"\\]*)\\"[^>]*>')
 
 
 def write(folder):
@@ -34,7 +38,8 @@ def _write_notebooks(folder):
     """Copies the notebooks, and lists them on a page of their own."""
     found = sorted((ROOT / "notebooks").glob("*.ipynb"))
     for path in found:
-        shutil.copy(path, folder / path.name)
+        text = for_site(path.read_text("utf-8"))
+        (folder / path.name).write_text(text, "utf-8")
     toctree = "".join(f"{path.stem}\n" for path in found)
     text = (
         f"```{{toctree}}\n:maxdepth: 1\n\n{toctree}```\n"
@@ -42,6 +47,20 @@ def _write_notebooks(folder):
         else "There are none yet.\n"
     )
     (folder / "notebooks.md").write_text(f"# Notebooks\n\n{text}", "utf-8")
+
+
+def for_site(text):
+    """Returns a notebook's text as a page of the site.
+
+    Images from elsewhere, such as Colab's badge, become their words: the site
+    works without a network. Links to `../docs` lead to the pages beside it.
+
+    Args:
+        text: String, the content of an `.ipynb` file.
+    """
+    text = BADGE.sub(r"\1", text)
+    text = BADGE_HTML.sub(r"\1", text)
+    return text.replace("](../docs/", "](../")
 
 
 def api_pages():
