@@ -12,6 +12,7 @@
 #   make packages    wheel and sdist, each tried in an empty environment
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
+#   make docs        the documentation as a site in build/docs, and its tests
 
 PYTHON ?= python3
 # Not an extra of the package: it is `tensorflow` without its GPU code, for a
@@ -36,7 +37,7 @@ PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-tensorflow test-jax test-long test-torch test-oldest \
-	test-colab fuzz export-all packages lint bench
+	test-colab fuzz export-all packages lint bench docs
 
 demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
@@ -84,6 +85,12 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/results/INPUT.md
 	.venv/bin/python benchmarks/side_by_side.py --out benchmarks/results/RESULTS.md
 
+# The tests run the docstrings' examples, and open the site in a browser.
+docs: .venv-docs/installed
+	.venv-docs/bin/python -m sphinx -q -W --keep-going -d build/doctrees \
+		docs build/docs
+	KERAS_BACKEND=tensorflow .venv-docs/bin/python $(PYTEST) docs/tests
+
 # The stamp is written last, so a failed install is tried again.
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing into .venv: one to three minutes, once"
@@ -112,6 +119,13 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	$(PYTHON) -m venv .venv-colab
 	.venv-colab/bin/python $(PIP_INSTALL) -c constraints-colab.txt \
 		-e '.[data,dev,jax]'
+	touch $@
+
+.venv-docs/installed: pyproject.toml constraints-docs.txt
+	@echo "Installing into .venv-docs: one to three minutes, once"
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python $(PIP_INSTALL) -c constraints-docs.txt \
+		-e '.[data,docs]' $(TENSORFLOW)
 	touch $@
 
 # The list is complete. Without --no-deps pip would add `tensorflow` to the

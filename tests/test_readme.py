@@ -1,4 +1,4 @@
-"""The README's code runs, and its lists are up to date."""
+"""The code of README and documentation runs, and lists are up to date."""
 
 import pathlib
 import re
@@ -11,22 +11,23 @@ from helpers import BACKEND, evaluate, least_variant
 
 import keras_nfnets
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+ROOT = pathlib.Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
-def _code(heading, index=0):
-    """A Python block under a heading, the first one unless told."""
-    section = README.read_text().split(f"## {heading}\n")[1]
-    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)[index]
+def _code(page, heading):
+    """The first Python block under a heading of a page."""
+    section = (ROOT / page).read_text("utf-8").split(f"## {heading}\n")[1]
+    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def execute(heading, index=0):
+    def execute(page, heading):
         names = {}
-        exec(compile(_code(heading, index), str(README), "exec"), names)
+        exec(compile(_code(page, heading), page, "exec"), names)
         return names
 
     return execute
@@ -42,7 +43,7 @@ def small_pico(monkeypatch):
     BACKEND == "jax", reason="it compiles for a while: two backends are enough"
 )
 def test_ten_lines_work(run, small_pico):
-    names = run("Ten lines that work")
+    names = run("README.md", "Ten lines that work")
     model = keras.saving.load_model("model.keras")
     for ours, theirs in zip(
         names["model"].get_weights(), model.get_weights(), strict=True
@@ -51,9 +52,10 @@ def test_ten_lines_work(run, small_pico):
 
 
 def test_own_network_works(run):
-    model = run("A network of your own")["model"]
+    model = run("docs/training.md", "A network of your own")["model"]
     assert isinstance(model, keras_nfnets.AGCModel)
-    assert len(_code("A network of your own").splitlines()) <= 25
+    code = _code("docs/training.md", "A network of your own")
+    assert len(code.splitlines()) <= 25
     x = np.random.default_rng(0).normal(size=(4, 64, 64, 3))
     probabilities = evaluate(model, x.astype("float32"))
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
@@ -63,7 +65,7 @@ def test_own_network_works(run):
     BACKEND != "torch", reason="elsewhere compiling it takes a minute"
 )
 def test_fine_tuning_works(run):
-    names = run("Fine-tuning")
+    names = run("docs/training.md", "Fine-tuning")
     data, model = names["data"], names["model"]
     images = names["normalize"](data.test_images, data.mean, data.std)
     seen = data.test_labels >= 5
@@ -79,14 +81,15 @@ def test_fine_tuning_works(run):
 )
 def test_feature_pyramid_finds_squares(run):
     # A seventh of a mask is square; all background would be an IoU of 0.43.
-    assert run("Detection and segmentation")["iou"].result() > 0.7
+    names = run("docs/training.md", "Detection and segmentation")
+    assert names["iou"].result() > 0.7
 
 
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="it takes a while: one backend is enough"
 )
 def test_recipe_and_data_work_together(run, small_pico):
-    names = run("The papers' recipes", index=1)
+    names = run("docs/data.md", "From a source to batches")
     steps = 2 * (1437 // 64)
     assert int(names["model"].optimizer.iterations) == steps
     assert set(names["model"].history.history) >= {"accuracy", "val_accuracy"}

@@ -33,6 +33,8 @@ def draw_agc(rows: Sequence[Mapping[str, Any]], path: FilePath) -> None:
 
     Example:
 
+    >>> monitor = keras_nfnets.callbacks.AGCMonitor()
+    >>> model.fit(x, y, epochs=2, callbacks=[monitor])
     >>> keras_nfnets.callbacks.draw_agc(monitor.rows, "agc.png")
     """
     if not rows:

@@ -24,8 +24,8 @@ class Progress(Throughput):
 
     Example:
 
-    >>> progress = keras_nfnets.callbacks.Progress(64, total_steps=15 * 22)
-    >>> model.fit(dataset, epochs=15, callbacks=[progress])
+    >>> progress = keras_nfnets.callbacks.Progress(16, total_steps=3 * 4)
+    >>> model.fit(x, y, batch_size=16, epochs=3, callbacks=[progress])
     """
 
     def __init__(self, batch_size: int, total_steps: int | None = None) -> None:
@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 
     Example:
 
-    >>> duration(12000)
+    >>> keras_nfnets.monitors.duration(12000)
     '3 h 20 min'
     """
     if seconds < 90:
@@ -82,7 +82,8 @@ class HideAGCDetails(keras.callbacks.ProgbarLogger):
 
     Example:
 
-    >>> model.compile(optimizer, loss, agc=keras_nfnets.AGC(detailed=True))
+    >>> agc = keras_nfnets.AGC(detailed=True)
+    >>> model.compile("sgd", "sparse_categorical_crossentropy", agc=agc)
     >>> model.fit(x, y, callbacks=[keras_nfnets.callbacks.HideAGCDetails()])
     """
 

@@ -81,8 +81,7 @@ def signal_propagation(
 
     Example:
 
-    >>> x = keras.random.normal((16, 64, 64, 3))
-    >>> rows = signal_propagation(keras.applications.ResNet50(weights=None), x)
+    >>> rows = keras_nfnets.callbacks.signal_propagation(model, x)
     >>> [row["avg_var"] for row in rows]
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
@@ -122,7 +121,7 @@ def plot_signal_propagation(
 
     Example:
 
-    >>> plot_signal_propagation(keras_nfnets.NFNet("nfnet_f0"), "spp.png")
+    >>> keras_nfnets.callbacks.plot_signal_propagation(model, "spp.png")
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 3
     """

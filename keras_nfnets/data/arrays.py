@@ -150,7 +150,9 @@ def from_arrays(
 
     Example:
 
-    >>> source = keras_nfnets.data.from_arrays(x, y, x_test, y_test, "ab")
+    >>> images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3))
+    >>> train, test = (images[:48], y[:48]), (images[48:], y[48:])
+    >>> source = keras_nfnets.data.from_arrays(*train, *test, "0123456789")
     >>> dataset = keras_nfnets.data.train_batches(source, recipe)
     """
     train = _part("train", train_images, train_labels, len(class_names))

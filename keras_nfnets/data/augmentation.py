@@ -57,8 +57,12 @@ def augment_batch(
 
     Example:
 
-    >>> augment = augment_batch(keras_nfnets.recipes.get("nfnet_f1"), seed=0)
-    >>> dataset = tf.data.Dataset.zip(tf.data.Dataset.range(steps), batches)
+    >>> soft_labels = keras.utils.to_categorical(y)
+    >>> batches = tf.data.Dataset.from_tensor_slices((images, soft_labels))
+    >>> batches = batches.batch(16, drop_remainder=True)
+    >>> recipe = keras_nfnets.recipes.get("nfnet_f1")
+    >>> augment = keras_nfnets.data.augment_batch(recipe, seed=0)
+    >>> dataset = tf.data.Dataset.zip(tf.data.Dataset.range(4), batches)
     >>> dataset = dataset.map(lambda step, batch: augment(step, *batch))
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),

@@ -36,7 +36,7 @@ class Crop:
 
     Example:
 
-    >>> crop = Crop(size=256, resized=288)
+    >>> crop = keras_nfnets.data.Crop(size=256, resized=288)
     >>> image = crop.of(keras_nfnets.data.read_image("cat.png", None, 3))
     >>> image.shape
     TensorShape([256, 256, 3])
@@ -96,7 +96,8 @@ class Crop:
 
         Example:
 
-        >>> Crop(size=256, resized=288, squash=False).sides(400, 300)
+        >>> crop = keras_nfnets.data.Crop(256, resized=288, squash=False)
+        >>> crop.sides(400, 300)
         (384, 288)
         """
         if self.squash:

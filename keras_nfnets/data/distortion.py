@@ -62,7 +62,7 @@ def distort(
     Example:
 
     >>> image = np.zeros((32, 32, 3), "uint8")
-    >>> distort(image, "invert", magnitude=10).max()
+    >>> int(keras_nfnets.data.distort(image, "invert", magnitude=10).max())
     255
 
     Reference: [Cubuk et al., 2019](https://arxiv.org/abs/1909.13719)

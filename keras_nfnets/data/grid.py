@@ -48,7 +48,7 @@ def draw_grid(
     Example:
 
     >>> batches = keras_nfnets.data.train_batches(source, recipe)
-    >>> draw_grid(batches, source, "seen.png")
+    >>> keras_nfnets.data.draw_grid(batches, source, "seen.png")
     """
     check_positive_integer(rows=rows, columns=columns)
     figure = require("matplotlib.figure").Figure(

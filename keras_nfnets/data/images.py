@@ -33,7 +33,7 @@ def normalize(
 
     Example:
 
-    >>> images = keras_nfnets.data.normalize(images, data.mean, data.std)
+    >>> x = keras_nfnets.data.normalize(images, source.mean, source.std)
     """
     mean, std = np.float32(mean), np.float32(std)
     return (np.asarray(images, "float32") - mean) / std

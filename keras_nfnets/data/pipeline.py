@@ -91,9 +91,9 @@ def train_batches(
 
     Example:
 
-    >>> source = keras_nfnets.data.open_source("folder:photos")
     >>> dataset = keras_nfnets.data.train_batches(source, recipe)
-    >>> model.fit(dataset, steps_per_epoch=source.train_count // 256)
+    >>> steps = source.train_count // recipe.batch_size
+    >>> model.fit(dataset, steps_per_epoch=steps, shuffle=False)
     """
     tf = tensorflow()
     _check_hosts(source.train, recipe, host, hosts)

@@ -50,6 +50,9 @@ def tfrecord(path: FilePath) -> Source:
 
     Example:
 
+    >>> photos = [("photos/cat/0.jpg", 0), ("photos/dog/0.jpg", 1)]
+    >>> names = ["cat", "dog"]
+    >>> keras_nfnets.data.write_records("records", names, photos, photos)
     >>> source = keras_nfnets.data.open_source("tfrecord:records")
     """
     index = read_index(Path(path))
@@ -126,7 +129,9 @@ def write_records(
 
     Example:
 
-    >>> write_records("records", ["cat", "dog"], [("a.jpg", 0)], [("b.jpg", 1)])
+    >>> train = [("photos/cat/0.jpg", 0), ("photos/dog/0.jpg", 1)]
+    >>> test = [("cat.png", 0)]
+    >>> keras_nfnets.data.write_records("records", ["cat", "dog"], train, test)
     """
     root = Path(path)
     if root.exists() and (root.is_file() or any(root.iterdir())):

@@ -157,7 +157,7 @@ def whole_shards(source: Source) -> Iterator[None]:
     Example:
 
     >>> with keras_nfnets.data.whole_shards(source):
-    ...     model.fit(keras_nfnets.data.train_batches(source, recipe))
+    ...     model.evaluate(keras_nfnets.data.test_batches(source, recipe))
     """
     try:
         yield

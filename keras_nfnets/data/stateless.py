@@ -65,8 +65,12 @@ class StatelessLayer:
 
     Example:
 
-    >>> rotate = StatelessLayer(keras.layers.RandomRotation, factor=0.1)
-    >>> dataset = train_batches(source, recipe, augment=rotate)
+    >>> rotate = keras_nfnets.data.StatelessLayer(
+    ...     keras.layers.RandomRotation, factor=0.1
+    ... )
+    >>> dataset = keras_nfnets.data.train_batches(
+    ...     source, recipe, augment=rotate
+    ... )
     """
 
     def __init__(self, layer: type, **arguments: Any) -> None:

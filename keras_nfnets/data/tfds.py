@@ -39,7 +39,8 @@ def tfds(name: str) -> Source:
 
     Example:
 
-    >>> source = keras_nfnets.data.open_source("tfds:imagenet2012")
+    >>> name = "tfds:imagenet2012"
+    >>> source = keras_nfnets.data.open_source(name)  # doctest: +SKIP
     """
     library = require("tensorflow_datasets", extra="tfds")
     name, _, query = name.partition("?")

@@ -108,8 +108,10 @@ class SkippedImages(keras.callbacks.Callback):
 
     Example:
 
-    >>> skipped = keras_nfnets.data.SkippedImages(source, 256, fraction=0.001)
-    >>> model.fit(dataset, callbacks=[skipped])
+    >>> skipped = keras_nfnets.data.SkippedImages(source, 16, fraction=0.001)
+    >>> dataset = keras_nfnets.data.train_batches(source, recipe)
+    >>> steps = dict(steps_per_epoch=4, shuffle=False)
+    >>> model.fit(dataset, **steps, callbacks=[skipped])
     """
 
     def __init__(

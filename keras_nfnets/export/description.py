@@ -29,8 +29,10 @@ class Description:
 
     Example:
 
-    >>> Description(["cat", "dog"], Crop(64, 64)).write("pets.onnx")
-    >>> Description.read("pets.onnx").class_names
+    >>> crop = keras_nfnets.data.Crop(64, 64)
+    >>> description = keras_nfnets.export.Description(["cat", "dog"], crop)
+    >>> description.write("pets.onnx")
+    >>> keras_nfnets.export.Description.read("pets.onnx").class_names
     ['cat', 'dog']
     """
 

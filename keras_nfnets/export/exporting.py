@@ -83,8 +83,9 @@ def export(
 
     Example:
 
-    >>> model = keras_nfnets.NFNet("nfnet_f0", weights="F0_haiku.npz")
-    >>> keras_nfnets.export.export(model, "f0.onnx", "onnx", size=256)
+    >>> keras_nfnets.export.export(
+    ...     model, "digits", "saved_model", mean=0, std=255
+    ... )
     """
     kind = _format(format, precision, calibrate)
     _check_free(path, overwrite)

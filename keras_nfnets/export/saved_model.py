@@ -72,7 +72,9 @@ def export_saved_model(
     Example:
 
     >>> keras_nfnets.export.export_saved_model(model, "saved_model")
-    >>> tf.saved_model.load("saved_model").serve(images)
+    >>> served = tf.saved_model.load("saved_model")
+    >>> served.serve(images.astype("float32")).shape
+    (64, 10)
     """
     if keras.backend.backend() not in ("tensorflow", "jax"):
         raise RuntimeError(

@@ -61,8 +61,10 @@ def evaluation_crop(
 
     Example:
 
+    >>> photo = keras_nfnets.data.read_image("cat.png", None, 3)
     >>> x = keras_nfnets.evaluation_crop(photo, "nfnet_f0")
-    >>> y = model(keras_nfnets.preprocess_input(x[None]))
+    >>> keras_nfnets.preprocess_input(x[None]).shape
+    (1, 256, 256, 3)
     """
     variant, _ = resolve_variant(variant)
     crop = Crop.of_variant(variant, size)
@@ -87,6 +89,7 @@ def resize_and_crop(
 
     Example:
 
+    >>> photo = keras_nfnets.data.read_image("cat.png", None, 3)
     >>> x = keras_nfnets.imagenet.resize_and_crop(photo, (288, 288), 256)
     """
     height, width = resized
@@ -123,7 +126,7 @@ def decode_predictions(
 
     Example:
 
-    >>> keras_nfnets.decode_predictions(model.predict(x), top=1)
+    >>> keras_nfnets.decode_predictions(model.predict(x), 1)  # doctest: +SKIP
     [[('n02123045', 'tabby', 0.58)]]
     """
     y = ops.convert_to_numpy(y)

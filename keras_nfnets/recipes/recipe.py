@@ -215,8 +215,8 @@ class Recipe:
 
         Example:
 
-        >>> recipe = keras_nfnets.recipes.get("nfnet_f1")
-        >>> model = keras_nfnets.NFNet("nfnet_f1", **recipe.model_args())
+        >>> recipe = keras_nfnets.recipes.get("nfnet_pico")
+        >>> model = keras_nfnets.NFNet("nfnet_pico", **recipe.model_args())
         """
         return dict(
             dropout=self.dropout, stochastic_depth=self.stochastic_depth

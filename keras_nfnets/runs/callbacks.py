@@ -34,6 +34,7 @@ class History(keras.callbacks.Callback):
 
     Example:
 
+    >>> run = keras_nfnets.runs.Run("runs/digits")
     >>> model.fit(x, y, callbacks=[keras_nfnets.runs.History(run)])
     """
 
@@ -91,8 +92,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     Example:
 
-    >>> checkpoint = keras_nfnets.runs.Checkpoint(run, steps_per_epoch=22)
-    >>> model.fit(dataset, callbacks=[checkpoint])
+    >>> run = keras_nfnets.runs.Run("runs/digits")
+    >>> checkpoint = keras_nfnets.runs.Checkpoint(run, steps_per_epoch=4)
+    >>> data = dict(x=x, y=y, batch_size=16, validation_data=(x, y))
+    >>> model.fit(**data, callbacks=[checkpoint])
     """
 
     def __init__(
@@ -182,6 +185,7 @@ class ResumedMetrics(keras.callbacks.Callback):
 
     Example:
 
+    >>> run = keras_nfnets.runs.Run("runs/digits")
     >>> model, state = run.checkpoints.load()
     >>> resumed = keras_nfnets.runs.ResumedMetrics(state["metrics"])
     """
@@ -214,8 +218,11 @@ class Signals(keras.callbacks.Callback):
 
     Example:
 
+    >>> run = keras_nfnets.runs.Run("runs/digits")
+    >>> checkpoint = keras_nfnets.runs.Checkpoint(run, steps_per_epoch=4)
+    >>> data = dict(x=x, y=y, batch_size=16, validation_data=(x, y))
     >>> with keras_nfnets.runs.Signals(checkpoint) as signals:
-    ...     model.fit(x, y, callbacks=[checkpoint, signals])
+    ...     model.fit(**data, callbacks=[checkpoint, signals])
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:

@@ -28,6 +28,8 @@ class Terminated(Exception):
 
     Example:
 
+    >>> settings = keras_nfnets.runs.from_options(epochs=1, batch_size=256)
+    >>> run = keras_nfnets.runs.Run("runs/new")
     >>> try:
     ...     keras_nfnets.runs.train(run, settings)
     ... except keras_nfnets.runs.Terminated:
@@ -48,7 +50,7 @@ class Checkpoints:
 
     Example:
 
-    >>> checkpoints = keras_nfnets.runs.Checkpoints("run/checkpoints")
+    >>> checkpoints = keras_nfnets.runs.Checkpoints("checkpoints")
     >>> checkpoints.save(model, step=12)
     >>> model, state = checkpoints.load()
     >>> state["step"]

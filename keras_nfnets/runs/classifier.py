@@ -55,9 +55,8 @@ class Classifier:
 
     Example:
 
-    >>> photos = keras_nfnets.Classifier("runs/pets")
-    >>> photos.classify("cat.jpg", top=2)
-    [[('cat', 0.97), ('dog', 0.02)]]
+    >>> photos = keras_nfnets.Classifier("runs/digits")
+    >>> [[(first, probability), second]] = photos.classify("seven.png", top=2)
     """
 
     def __init__(
@@ -121,9 +120,10 @@ class Classifier:
 
         Example:
 
-        >>> images = [photos.read("cat.jpg"), photos.read("dog.jpg")]
+        >>> photos = keras_nfnets.Classifier("runs/digits")
+        >>> images = [photos.read("seven.png"), photos.read("cat.png")]
         >>> photos.predict(images).shape
-        (2, 37)
+        (2, 10)
         """
         if not len(images):
             return np.zeros((0, len(self.description.class_names)), "float32")

@@ -69,7 +69,7 @@ def train(
 
     Example:
 
-    >>> settings = keras_nfnets.runs.from_options(epochs=5)
+    >>> settings = keras_nfnets.runs.from_options(epochs=1, batch_size=256)
     >>> keras_nfnets.runs.train(keras_nfnets.runs.Run("runs/x"), settings)
     """
     for module in ("matplotlib.figure", "tensorboard"):

@@ -41,7 +41,8 @@ class Settings:
     Example:
 
     >>> name = "nfnet_f1"
-    >>> settings = Settings(keras_nfnets.recipes.get(name), name, name)
+    >>> recipe = keras_nfnets.recipes.get(name)
+    >>> settings = keras_nfnets.runs.Settings(recipe, name, name)
     """
 
     recipe: Recipe
@@ -78,7 +79,8 @@ class Settings:
 
         Example:
 
-        >>> Settings.from_dict(settings.to_dict()) == settings
+        >>> settings = keras_nfnets.runs.from_options(seed=1)
+        >>> keras_nfnets.runs.Settings.from_dict(settings.to_dict()) == settings
         True
         """
         content = translated(content)
@@ -101,7 +103,8 @@ class Settings:
 
         Example:
 
-        >>> from_options(seed=1).differences({"seed": 2, "data": "digits"})
+        >>> settings = keras_nfnets.runs.from_options(seed=1)
+        >>> settings.differences({"seed": 2, "data": "digits"})
         {'seed': 1}
         """
         own = {name: option.read(self) for name, option in OPTIONS.items()}
@@ -126,7 +129,9 @@ def from_options(**options: Any) -> Settings:
 
     Example:
 
-    >>> settings = from_options(recipe="nfnet_f1", batch_size=256, epochs=90)
+    >>> settings = keras_nfnets.runs.from_options(
+    ...     recipe="nfnet_f1", batch_size=256, epochs=90
+    ... )
     >>> settings.recipe.batch_size
     256
     """

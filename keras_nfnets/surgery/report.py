@@ -43,6 +43,7 @@ class Report:
 
     Example:
 
+    >>> resnet = keras.applications.ResNet50(weights=None)
     >>> model, report = keras_nfnets.surgery.normalizer_free(resnet)
     >>> report.print()
     >>> report.plot("surgery.png")

@@ -130,9 +130,12 @@ class AGC:
 
         Example:
 
-        >>> gradients = tape.gradient(loss, model.trainable_variables)
-        >>> gradients = agc.clip(gradients, model.trainable_variables, model)
-        >>> optimizer.apply(gradients, model.trainable_variables)
+        >>> agc, optimizer = keras_nfnets.AGC(0.02), keras.optimizers.SGD(0.1)
+        >>> weights = model.trainable_variables
+        >>> with tf.GradientTape() as tape:
+        ...     loss = keras.ops.mean(model(x) ** 2)
+        >>> gradients = agc.clip(tape.gradient(loss, weights), weights, model)
+        >>> optimizer.apply(gradients, weights)
         """
         _check_lengths(gradients, variables)
         known = variables

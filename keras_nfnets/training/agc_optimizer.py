@@ -65,7 +65,7 @@ def with_agc(
     >>> optimizer = keras_nfnets.optimizers.with_agc(
     ...     keras.optimizers.Adam(1e-3), keras_nfnets.AGC(0.02), model
     ... )
-    >>> model.compile(optimizer, "mse")
+    >>> model.compile(optimizer, "sparse_categorical_crossentropy")
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171), Section 3
     """

@@ -126,8 +126,8 @@ def scope() -> Iterator[Devices]:
     Example:
 
     >>> with keras_nfnets.distribution.scope() as devices:
-    ...     model = keras_nfnets.NFNet("nfnet_f0")
-    ...     model.compile(**recipe.compile_args(steps_per_epoch))
+    ...     model = keras_nfnets.NFNet("nfnet_pico")
+    ...     model.compile(**recipe.compile_args(steps_per_epoch=4))
     """
     enter = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
     with enter[keras.backend.backend()]() as devices:

@@ -87,7 +87,8 @@ class Variant:
     Example:
 
     >>> from dataclasses import replace
-    >>> small = replace(VARIANTS["nfnet_f0"], depths=(1, 1, 1, 1))
+    >>> f0 = keras_nfnets.VARIANTS["nfnet_f0"]
+    >>> small = replace(f0, depths=(1, 1, 1, 1))
     >>> model = keras_nfnets.NFNet(small, classes=10)
     """
 

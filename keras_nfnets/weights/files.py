@@ -53,8 +53,9 @@ def load(model: keras.Model, path: FilePath) -> None:
 
     Example:
 
-    >>> model = keras_nfnets.NFNet("nfnet_f0")
-    >>> keras_nfnets.weight_files.load(model, "F0_haiku.npz")
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> keras_nfnets.weight_files.write(model, "pico_haiku.npz")
+    >>> keras_nfnets.weight_files.load(model, "pico_haiku.npz")
     """
     check_is_file(path, "weights")
     if str(path).endswith(keras_files.ENDINGS):
@@ -75,7 +76,11 @@ def load_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
 
     Example:
 
-    >>> keras_nfnets.weight_files.load_arrays(model, read("F0_haiku.npz"))
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> arrays = keras_nfnets.weights.collect(
+    ...     keras_nfnets.weights.haiku_targets(model)
+    ... )
+    >>> keras_nfnets.weight_files.load_arrays(model, arrays)
     """
     targets = targets_for(model, arrays)
     head = {name for name in arrays if re.search(HEAD, name)}
@@ -137,7 +142,9 @@ def targets_for(
 
     Example:
 
-    >>> targets = keras_nfnets.weight_files.targets_for(model, arrays)
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> names = keras_nfnets.weights.haiku_targets(model)
+    >>> targets = keras_nfnets.weight_files.targets_for(model, names)
     """
     first = next(iter(arrays), "")
     if "/~/" in first:
@@ -161,7 +168,9 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
 
     Example:
 
-    >>> arrays = read("F0_haiku.npz")
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> keras_nfnets.weight_files.write(model, "pico_haiku.npz")
+    >>> arrays = keras_nfnets.weight_files.read("pico_haiku.npz")
     """
     path = Path(path)
     check_is_file(path, "path")
@@ -193,7 +202,8 @@ def write(model: keras.Model, path: FilePath, root: str = "NFNet") -> None:
 
     Example:
 
-    >>> keras_nfnets.weight_files.write(model, "f0.safetensors")
+    >>> model = keras_nfnets.NFNet("test_nfnet")
+    >>> keras_nfnets.weight_files.write(model, "test_nfnet.safetensors")
     """
     path = Path(path)
     if path.suffix == ".npz":
@@ -218,7 +228,8 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: FilePath) -> None:
 
     Example:
 
-    >>> keras_nfnets.weight_files.write_arrays(arrays, "f0.safetensors")
+    >>> arrays = {"head.fc.bias": np.zeros(10, "float32")}
+    >>> keras_nfnets.weight_files.write_arrays(arrays, "bias.safetensors")
     """
     safetensors.write(path, arrays)
 
@@ -238,8 +249,10 @@ def classes_in(path: FilePath) -> int | None:
 
     Example:
 
-    >>> keras_nfnets.weight_files.classes_in("F0_haiku.npz")
-    1000
+    >>> model = keras_nfnets.NFNet("nfnet_pico", classes=10)
+    >>> keras_nfnets.weight_files.write(model, "pico_haiku.npz")
+    >>> keras_nfnets.weight_files.classes_in("pico_haiku.npz")
+    10
     """
     check_is_file(path, "weights")
     if str(path).endswith(keras_files.ENDINGS):

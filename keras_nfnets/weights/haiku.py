@@ -40,7 +40,9 @@ def read(path: FilePath) -> dict[str, np.ndarray]:
 
     Example:
 
-    >>> arrays = keras_nfnets.haiku_files.read("F0_haiku.npz")
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> keras_nfnets.weight_files.write(model, "pico_haiku.npz")
+    >>> arrays = keras_nfnets.haiku_files.read("pico_haiku.npz")
     >>> arrays["NFNet/~/stem_conv0::w"].shape
     (3, 3, 3, 16)
     """

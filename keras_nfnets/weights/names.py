@@ -100,7 +100,8 @@ def haiku_targets(model: keras.Model, root: str = "NFNet") -> dict[str, Target]:
 
     Example:
 
-    >>> targets = haiku_targets(keras_nfnets.NFNet("nfnet_pico"))
+    >>> model = keras_nfnets.NFNet("nfnet_pico")
+    >>> targets = keras_nfnets.weights.haiku_targets(model)
     >>> targets["NFNet/~/stem_conv0::gain"].shape
     (16,)
     """
@@ -130,7 +131,8 @@ def timm_targets(model: keras.Model) -> dict[str, Target]:
 
     Example:
 
-    >>> targets = timm_targets(keras_nfnets.NFNet("nfnet_l0"))
+    >>> model = keras_nfnets.NFNet("nfnet_l0")
+    >>> targets = keras_nfnets.weights.timm_targets(model)
     >>> targets["stem.conv1.weight"].shape
     (16, 3, 3, 3)
     """
@@ -166,7 +168,11 @@ def assign(
 
     Example:
 
-    >>> assign(haiku_targets(model), {"NFNet/~/stem_conv0::w": array, ...})
+    >>> targets = keras_nfnets.weights.haiku_targets(
+    ...     keras_nfnets.NFNet("nfnet_pico")
+    ... )
+    >>> arrays = keras_nfnets.weights.collect(targets)
+    >>> keras_nfnets.weights.assign(targets, arrays)
     """
     for name in sorted(targets.keys() ^ arrays.keys()):
         where = "the file" if name in targets else "the model"
@@ -199,7 +205,9 @@ def collect(targets: Mapping[str, Target]) -> dict[str, np.ndarray]:
 
     Example:
 
-    >>> arrays = collect(timm_targets(keras_nfnets.NFNet("nfnet_l0")))
+    >>> model = keras_nfnets.NFNet("nfnet_l0")
+    >>> targets = keras_nfnets.weights.timm_targets(model)
+    >>> arrays = keras_nfnets.weights.collect(targets)
     >>> arrays["stages.0.0.conv1.weight"].shape
     (64, 128, 1, 1)
     """

@@ -77,8 +77,8 @@ def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
 
     Example:
 
-    >>> folded = keras_nfnets.export.fold(keras_nfnets.NFNet("nfnet_f0"))
-    >>> folded.save("nfnet_f0_inference.keras")
+    >>> folded = keras_nfnets.export.fold(model)
+    >>> folded.save("inference.keras")
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2101.08692), Section 4
     """
