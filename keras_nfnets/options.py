@@ -39,9 +39,19 @@ RUNTIMES = {
 }
 # The precisions of exported files. Not every format has all.
 EXPORT_PRECISIONS = ("float32", "float16", "int8")
-# These recipes do not have the name of a network.
-OTHER_RECIPES: dict[str, Any] = {"nfnet_f5_repeated": None}
-RECIPE_NAMES = ChainMap(OTHER_RECIPES, VARIANTS)
+# The networks of the recipes that do not have the name of one. `finetune` is
+# for any.
+OTHER_RECIPES: dict[str, str | None] = {
+    "finetune": None,
+    "nfnet_f5_repeated": "nfnet_f5",
+    "nfnet_f0_finetune": "nfnet_f0",
+    "nfnet_f1_finetune": "nfnet_f1",
+    "nfnet_f3_finetune": "nfnet_f3",
+    "nfnet_f3_plus_finetune": "nfnet_f3_plus",
+    "nfnet_f7_finetune": "nfnet_f7",
+    "nfnet_f7_plus_finetune": "nfnet_f7_plus",
+}
+RECIPE_NAMES: ChainMap[str, Any] = ChainMap(OTHER_RECIPES, VARIANTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +67,8 @@ class Option:
             recipe or the variant decides.
         names: Collection of the names that the value may have. Defaults to
             `None`, any value.
+        off: The value for which the settings have `None`. Defaults to `None`,
+            no such value.
 
     Example:
 
@@ -69,6 +81,7 @@ class Option:
     field: str
     default: Any = None
     names: Collection[str] | None = None
+    off: Any = None
 
     def read(self, settings):
         """Returns the value of this option in a run's settings.
@@ -79,13 +92,13 @@ class Option:
         value = settings
         for name in self.field.split("."):
             value = getattr(value, name)
-        return value
+        return self.off if value is None else value
 
 
 OPTIONS = {
     "recipe": Option(
         str,
-        "network whose training settings are taken",
+        "training settings: finetune, or the name of a network",
         "recipe_name",
         "nfnet_pico",
         RECIPE_NAMES,
@@ -102,6 +115,18 @@ OPTIONS = {
         "data",
         "digits",
     ),
+    "weights": Option(
+        str,
+        "weights to start from, with a new classifier: a file, imagenet for "
+        "the published ones, or the folder of a run",
+        "weights",
+    ),
+    "freeze_epochs": Option(
+        int,
+        "first epochs, in which the classifier alone is trained",
+        "freeze_epochs",
+        0,
+    ),
     "batch_size": Option(
         int,
         "images per step on all devices; the learning rate follows",
@@ -117,7 +142,10 @@ OPTIONS = {
         float, "learning rate after the warm-up", "recipe.learning_rate"
     ),
     "clipping": Option(
-        float, "threshold of AGC (the papers' lambda)", "recipe.clipping"
+        float,
+        "threshold of AGC (the papers' lambda), 0 for no AGC",
+        "recipe.clipping",
+        off=0.0,
     ),
     "precision": Option(
         str,

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_nfnets import private_names
+from keras_nfnets import private_names, recipes
 from keras_nfnets.checks import complain, printable
 from keras_nfnets.cli.status import INTERRUPTED, TERMINATED
 from keras_nfnets.data import (
@@ -27,7 +27,7 @@ from keras_nfnets.data import (
 from keras_nfnets.export import export as write
 from keras_nfnets.export.formats import FORMATS
 from keras_nfnets.options import EXPORTS
-from keras_nfnets.runs import Run, networks, runner
+from keras_nfnets.runs import Run, finetuning, networks, runner
 from keras_nfnets.runs.checkpoints import Terminated
 from keras_nfnets.runs.report import print_result
 from keras_nfnets.runs.settings import from_options
@@ -65,7 +65,9 @@ def train(out, overwrite=False, resume=False, **options):
     """
     run = Run(out)
     settings = (
-        run.stored_settings(options) if resume else from_options(**options)
+        run.stored_settings(options)
+        if resume
+        else from_options(**finetuning.completed(options))
     )
     go_on = f"keras-nfnets train --out {out} --resume"
     started = time.perf_counter()
@@ -103,7 +105,12 @@ def data(source, show, recipe, test=False, **options):
 
     >>> data("digits", "digits.png", "nfnet_f0", image_size=64, seed=1)
     """
-    settings = from_options(recipe=recipe, data=source, **options)
+    settings = from_options(
+        recipe=recipe,
+        variant=recipes.variant_of(recipe) or "nfnet_f0",
+        data=source,
+        **options,
+    )
     source = open_source(source, settings.max_pixels)
     count = min(32, source.test_count if test else source.train_count)
     # A batch must hold whole pairs of images and all repeats of an image.
@@ -147,6 +154,7 @@ def evaluate(run):
     settings = config["settings"]
     source = open_source(settings.data, settings.max_pixels)
     run.check_source(source)
+    source = finetuning.as_trained(source, run)
     batches = test_batches(source, settings.recipe)
     with whole_shards(source):
         values = model.evaluate(batches, verbose=0, return_dict=True)

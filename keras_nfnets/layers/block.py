@@ -175,6 +175,7 @@ class NFBlock(Composite):
         self._make_shortcut()
         self._make_branch_end(width if self.attention_inside else self.filters)
         self._build_sublayers(input_shape, width)
+        self._keep_frozen()
         self.built = True
 
     # Files hold the variables in the order in which `build` makes sublayers.

@@ -18,7 +18,7 @@ class Composite(keras.layers.Layer):
     """A layer whose sublayers share its dtype policy and its settings.
 
     A subclass makes its sublayers with `_conv` and `_act`, and builds them in
-    its `build`.
+    its `build`, which ends with `_keep_frozen`.
 
     Args:
         activation: String, a name in `keras_nfnets.activations.GAMMA`.
@@ -87,6 +87,17 @@ class Composite(keras.layers.Layer):
             dtype=self.dtype_policy,
             name=name,
         )
+
+    def _keep_frozen(self):
+        """Freezes the sublayers of a frozen layer, once they are built.
+
+        Keras saves `trainable=False` of a layer, but makes the sublayers of one
+        that it loads trainable.
+        """
+        if not self.trainable:
+            # On TensorFlow, Keras skips an assignment that changes nothing.
+            self.trainable = True
+            self.trainable = False
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -43,6 +43,8 @@ class Head(Composite):
         gamma_in_kernel: Boolean, whether the activation's gamma multiplies
             the standardized kernel instead of the activation. Defaults to
             `False`.
+        conv_trainable: Boolean, whether the convolution is trained. Setting
+            `head.conv.trainable` does the same later. Defaults to `True`.
         **kwargs: `name`, `dtype` and `trainable` of `keras.layers.Layer`.
 
     Input shape:
@@ -82,6 +84,7 @@ class Head(Composite):
         epsilon: float = 1e-4,
         epsilon_rule: str = "floor",
         gamma_in_kernel: bool = False,
+        conv_trainable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -112,6 +115,7 @@ class Head(Composite):
             classifier_activation
         )
         self.classifier_std = classifier_std
+        self.conv_trainable = conv_trainable
         self.conv = self._conv(filters, 1, "conv") if filters else None
         self.act = self._act("act")
         if classes is not None:
@@ -138,6 +142,9 @@ class Head(Composite):
             features = self.filters or input_shape[-1]
             self.drop.build((input_shape[0], features))
             self.classifier.build((input_shape[0], features))
+        if self.conv and not self.conv_trainable:
+            self.conv.trainable = False
+        self._keep_frozen()
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
@@ -186,5 +193,12 @@ class Head(Composite):
                 self.classifier_activation
             ),
             classifier_std=self.classifier_std,
+            conv_trainable=self._trains_conv(),
         )
         return config
+
+    def _trains_conv(self):
+        """Returns whether the convolution is trained once the head is."""
+        if self.conv and self.trainable:
+            return self.conv.trainable
+        return self.conv_trainable

@@ -113,6 +113,7 @@ class Stem(Composite):
         for conv in self.convs:
             conv.build(input_shape)
             input_shape = conv.compute_output_shape(input_shape)
+        self._keep_frozen()
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:

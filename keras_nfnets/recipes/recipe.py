@@ -10,6 +10,9 @@ from keras_nfnets.training.losses import Crossentropy
 from keras_nfnets.training.optimizers import SGD, WarmupCosine
 from keras_nfnets.training.sam import SAM
 
+# The paths of all variables but those of the head's classifier.
+ALL_BUT_CLASSIFIER = r"^(?!head/classifier/)"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -29,6 +32,8 @@ class Recipe:
             to `4096`.
         learning_rate: Float, learning rate at the end of the warm-up. The
             papers use 0.1 per 256 images of a batch. Defaults to `1.6`.
+        backbone_multiplier: Float in (0, 1], factor of the learning rate of
+            all weights but the classifier's. Defaults to `1.0`.
         minimum_learning_rate: Float, learning rate at the end of the cosine.
             Defaults to `0.0`.
         warmup_epochs: Float, epochs in which the learning rate rises from 0.
@@ -98,6 +103,7 @@ class Recipe:
     epochs: int = 360
     batch_size: int = 4096
     learning_rate: float = 1.6
+    backbone_multiplier: float = 1.0
     minimum_learning_rate: float = 0.0
     warmup_epochs: float = 5.0
     momentum: float = 0.9
@@ -260,6 +266,9 @@ class Recipe:
         ema: dict[str, Any] = {}
         if self.ema_decay is not None:
             ema = dict(use_ema=True, ema_momentum=self.ema_decay)
+        multipliers: dict[str, float] = {}
+        if self.backbone_multiplier != 1:
+            multipliers = {ALL_BUT_CLASSIFIER: self.backbone_multiplier}
         agc = None
         if self.clipping is not None:
             agc = AGC(self.clipping, self.epsilon, self.agc_exclude)
@@ -268,7 +277,12 @@ class Recipe:
             sam = SAM(self.sam_rho, self.sam_fraction)
         return dict(
             optimizer=SGD(
-                schedule, self.momentum, self.nesterov, self.l2, **ema
+                schedule,
+                self.momentum,
+                self.nesterov,
+                self.l2,
+                multipliers=multipliers,
+                **ema,
             ),
             loss=Crossentropy(self.label_smoothing),
             metrics=["accuracy"],

@@ -22,8 +22,8 @@ _RULES = (
     ),
     (
         check_positive,
-        "learning_rate clipping epsilon mixup_alpha cutmix_alpha sam_rho "
-        "sam_fraction",
+        "learning_rate backbone_multiplier clipping epsilon mixup_alpha "
+        "cutmix_alpha sam_rho sam_fraction",
     ),
     (
         check_rate,
@@ -81,11 +81,12 @@ def _check_bounds(recipe):
             "`warmup_epochs` must be below `epochs`. "
             f"Received: {recipe.warmup_epochs} and {recipe.epochs}"
         )
-    if not recipe.sam_fraction <= 1:
-        raise ValueError(
-            "`sam_fraction` must not be above 1. "
-            f"Received: sam_fraction={recipe.sam_fraction}"
-        )
+    for name in ("sam_fraction", "backbone_multiplier"):
+        if not getattr(recipe, name) <= 1:
+            raise ValueError(
+                f"`{name}` must not be above 1. "
+                f"Received: {name}={getattr(recipe, name)}"
+            )
 
 
 def _check_mixing(recipe):

@@ -7,8 +7,10 @@ and its rows hold what changes, under named columns, as in `variants.table`.
 from dataclasses import replace
 
 from keras_nfnets.checks import unknown_name
+from keras_nfnets.options import OTHER_RECIPES
 from keras_nfnets.recipes.recipe import Recipe
-from keras_nfnets.variants.table import VARIANTS
+from keras_nfnets.variants.plan import resolve_variant
+from keras_nfnets.variants.table import VARIANTS, Variant
 
 
 def _rows(base, columns, rows):
@@ -54,6 +56,24 @@ RECIPES |= {f"{name}_plus": recipe for name, recipe in RECIPES.items()}
 RECIPES["nfnet_f5_repeated"] = replace(
     RECIPES["nfnet_f5"], sam_rho=RECIPES["nfnet_f6"].sam_rho, repeats=16
 )
+
+# Smith et al., 2023 (arXiv 2310.16764) fine-tune these networks on ImageNet,
+# after a training on JFT. They state 50 epochs, SAM, stochastic depth, dropout
+# and the image sizes. The rest is ours: the learning rate is a tenth of that
+# from scratch, SAM is as for the F6, and everything else is as in the network's
+# training from scratch.
+RECIPES |= {
+    name: replace(
+        RECIPES[network],
+        epochs=50,
+        learning_rate=RECIPES[network].learning_rate / 10,
+        sam_rho=RECIPES["nfnet_f6"].sam_rho,
+        train_size=384,
+        test_size=480,
+    )
+    for name, network in OTHER_RECIPES.items()
+    if network and name == f"{network}_finetune"
+}
 
 # The families of the first paper (arXiv 2101.08692) are trained without AGC and
 # RandAugment.
@@ -132,6 +152,25 @@ RECIPES["nfnet_pico"] = Recipe(
     cutmix_fraction=0.0,
 )
 
+# This package's own recipe to start from trained weights, for photographs and
+# any network: a short run at a low rate, with little augmentation. The
+# classifier, which is new, learns ten times as fast as the rest.
+RECIPES["finetune"] = Recipe(
+    epochs=20,
+    batch_size=32,
+    learning_rate=0.1,
+    backbone_multiplier=0.1,
+    warmup_epochs=1.0,
+    l2=1e-5,
+    stochastic_depth=0.1,
+    clipping=0.02,
+    ema_decay=None,
+    randaugment_layers=1,
+    randaugment_magnitude=5,
+    mixup_fraction=0.0,
+    cutmix_fraction=0.0,
+)
+
 
 def get(name: str) -> Recipe:
     """Returns the recipe for one of the networks.
@@ -142,11 +181,15 @@ def get(name: str) -> Recipe:
     from the batch-normalized ResNets in the papers' code. NF-ResNets and
     NF-RegNets are not clipped here, as in the first paper. The second paper
     clips NF-ResNets too, which large batches need: `dataclasses.replace(recipe,
-    clipping=0.01)`. The recipe of `"nfnet_pico"` is this package's own.
+    clipping=0.01)`. The recipes `"nfnet_pico"` and `"finetune"` are this
+    package's own. The latter is for any network that starts from trained
+    weights, see `fitted`. Of those that end in `_finetune`, epochs, SAM and
+    image sizes are a paper's.
 
     Args:
         name: String, a key of `RECIPES`: an NFNet, NF-ResNet or NF-RegNet of
-            the papers, `"nfnet_f5_repeated"` or `"nfnet_pico"`.
+            the papers, `"nfnet_f5_repeated"`, `"nfnet_f0_finetune"` and so on,
+            `"nfnet_pico"` or `"finetune"`.
 
     Returns:
         A `Recipe`.
@@ -161,7 +204,8 @@ def get(name: str) -> Recipe:
 
     Reference: [Brock et al., 2021](https://arxiv.org/abs/2102.06171),
     Section 4, [Brock et al., 2021](https://arxiv.org/abs/2101.08692),
-    Section 6, and [Fort et al., 2021](https://arxiv.org/abs/2105.13343)
+    Section 6, [Fort et al., 2021](https://arxiv.org/abs/2105.13343), and
+    [Smith et al., 2023](https://arxiv.org/abs/2310.16764)
     """
     if name in RECIPES:
         return RECIPES[name]
@@ -174,18 +218,47 @@ def get(name: str) -> Recipe:
     )
 
 
-def variant_of(name: str) -> str:
+def fitted(recipe: Recipe, variant: str | Variant) -> Recipe:
+    """Returns a recipe with the image sizes and the dropout of a network.
+
+    Args:
+        recipe: `Recipe`, such as `get("finetune")`.
+        variant: String, a key of `VARIANTS`, or a `Variant`.
+
+    Returns:
+        A `Recipe`.
+
+    Raises:
+        ValueError: If there is no such variant.
+
+    Example:
+
+    >>> recipe = keras_nfnets.recipes.get("finetune")
+    >>> keras_nfnets.recipes.fitted(recipe, "eca_nfnet_l0").train_size
+    224
+    """
+    row, _ = resolve_variant(variant)
+    return replace(
+        recipe,
+        dropout=row.dropout,
+        train_size=row.train_size,
+        test_size=row.test_size,
+    )
+
+
+def variant_of(name: str) -> str | None:
     """Returns the network that a recipe is for.
 
     Args:
         name: String, a key of `RECIPES`.
 
     Returns:
-        A string, a key of `VARIANTS`.
+        A string, a key of `VARIANTS`, or `None` for `"finetune"`, which is for
+        any.
 
     Example:
 
     >>> keras_nfnets.recipes.variant_of("nfnet_f5_repeated")
     'nfnet_f5'
     """
-    return name.removesuffix("_repeated")
+    return OTHER_RECIPES.get(name, name)

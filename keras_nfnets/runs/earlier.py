@@ -10,6 +10,9 @@ RENAMED = {
 }
 # What a run did before there were these fields.
 ADDED = {"repeats": 1, "randaugment_corrected": False, "mix_partners": "batch"}
+# These came later still. A run without them is the same run.
+NEW_SETTINGS = {"weights": None, "freeze_epochs": 0}
+NEW_IN_RECIPE = {"backbone_multiplier": 1.0}
 
 
 def is_earlier(settings):
@@ -26,12 +29,21 @@ def is_earlier(settings):
 
 
 def translated(settings):
-    """Returns an earlier run's settings with all fields, others as they are.
+    """Returns settings with the fields that an earlier run lacks.
 
     Args:
         settings: As for `is_earlier`.
     """
-    if not is_earlier(settings):
+    recipe = settings.get("recipe") if isinstance(settings, dict) else None
+    if not isinstance(recipe, dict):
+        return settings
+    earlier = is_earlier(settings)
+    settings = {
+        **NEW_SETTINGS,
+        **settings,
+        "recipe": {**NEW_IN_RECIPE, **recipe},
+    }
+    if not earlier:
         return settings
     recipe = {RENAMED.get(n, n): x for n, x in settings["recipe"].items()}
     return {

@@ -4,7 +4,6 @@ Every file is written under a temporary name and then renamed, so a file with
 its final name is complete.
 """
 
-import csv
 import json
 import platform
 import shutil
@@ -26,7 +25,12 @@ from keras_nfnets.runs.curves import draw_curves
 from keras_nfnets.runs.earlier import is_earlier
 from keras_nfnets.runs.lock import locked
 from keras_nfnets.runs.settings import Settings
-from keras_nfnets.runs.stored import CONFIG, read_object, read_table
+from keras_nfnets.runs.stored import (
+    CONFIG,
+    read_object,
+    read_table,
+    write_table,
+)
 from keras_nfnets.weights import keras as keras_files
 
 
@@ -278,10 +282,7 @@ class Run:
     def write_history(self, rows: list[dict[str, Any]]) -> None:
         """Writes `history.csv` from a list of dictionaries, one per epoch."""
         with replacing(self.history) as temporary:
-            with temporary.open("w", newline="") as file:
-                writer = csv.DictWriter(file, rows[0])
-                writer.writeheader()
-                writer.writerows(rows)
+            write_table(temporary, rows)
 
     def draw_curves(self) -> None:
         """Draws `curves.png` from `history.csv`.

@@ -39,6 +39,12 @@ def print_plan(settings, source, model, steps_per_epoch, devices):
         "device": f"{devices.replicas} x {devices.kind} on {backend}",
         "precision": settings.precision,
     }
+    if settings.weights is not None:
+        rows["weights"] = f"{settings.weights}, with a new classifier"
+    if settings.freeze_epochs:
+        rows["frozen"] = (
+            f"all but the classifier for {settings.freeze_epochs} epochs"
+        )
     table = Table("training", settings.recipe_name, title_justify="left")
     for row in rows.items():
         table.add_row(*row)

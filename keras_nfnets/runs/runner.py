@@ -5,7 +5,6 @@ both to `_Training`. That makes the model and its callbacks, and calls `fit`.
 """
 
 import contextlib
-import dataclasses
 
 import keras
 
@@ -23,14 +22,20 @@ from keras_nfnets.data import (
     whole_shards,
 )
 from keras_nfnets.extras import require
-from keras_nfnets.models.nfnet import NFNet
 from keras_nfnets.options import PRECISIONS
 from keras_nfnets.overriding import overridden
+from keras_nfnets.runs.building import compile_model, new_model
 from keras_nfnets.runs.callbacks import (
     Checkpoint,
     History,
     ResumedMetrics,
     Signals,
+)
+from keras_nfnets.runs.finetuning import (
+    as_trained,
+    is_frozen,
+    unfreeze,
+    with_statistics,
 )
 from keras_nfnets.runs.folder import Run
 from keras_nfnets.runs.report import print_plan
@@ -80,10 +85,13 @@ def train(
     # computed anything.
     with distribution.scope() as devices, _precision(settings.precision):
         source = open_source(settings.data, settings.max_pixels)
-        training = _Training(run, settings, source, devices)
         if resume:
             run.check_source(source)
+            source = as_trained(source, run)
         else:
+            source = with_statistics(source, settings)
+        training = _Training(run, settings, source, devices)
+        if not resume:
             keras.utils.set_random_seed(settings.seed)
             model, state = training.new_model(), {}
             if devices.is_chief:
@@ -163,34 +171,14 @@ class _Training:
 
     def new_model(self):
         """Returns the compiled network, with its optimizer built."""
-        # Training and test images differ in size.
-        model = NFNet(
-            self.settings.variant,
-            input_shape=(None, None, self.source.channels),
-            classes=len(self.source.class_names),
-            **self.recipe.model_args(),
-        )
-        arguments = self.recipe.compile_args(self.steps_per_epoch)
-        # The last test batch is filled up with images of weight zero.
-        arguments["weighted_metrics"] = [
-            *arguments.pop("metrics"),
-            keras.metrics.TopKCategoricalAccuracy(5, name="top5_accuracy"),
-        ]
-        if arguments["agc"]:
-            arguments["agc"] = dataclasses.replace(
-                arguments["agc"], detailed=True
-            )
-        model.compile(**arguments)
-        # The checkpoint before the first step has to contain the momentum.
-        model.optimizer.build(model.trainable_variables)
-        return model
+        return new_model(self.settings, self.source, self.steps_per_epoch)
 
     def fit(self, model, step=0, metrics=(), history=()):
         """Trains from a step on to the end of the run.
 
         Keras has one number of steps for all epochs of a `fit`. An unfinished
-        epoch therefore takes a `fit` of its own, and the other epochs a second
-        one.
+        epoch therefore takes a `fit` of its own. So do the epochs in which the
+        classifier alone is trained, and the others.
 
         Args:
             model: A compiled model.
@@ -199,39 +187,59 @@ class _Training:
             history: List of dictionaries, one per finished epoch. Defaults to
                 none.
         """
-        # Keras would overwrite the weights with their averages after a `fit`.
-        keeps_weights = (
-            model.optimizer,
-            "finalize_variable_values",
-            lambda variables: None,
-        )
         callbacks, signals = self._callbacks(step, history)
         test = test_batches(self.source, self.recipe, **self._hosts())
         if step % self.steps_per_epoch:
             # Keras creates the variables of metrics at the first evaluation.
             model.evaluate(test.take(1), verbose=0)
             callbacks.append(ResumedMetrics(metrics))
-        with signals, overridden(keeps_weights):
+        with signals:
             while step < self.recipe.epochs * self.steps_per_epoch:
                 epoch, done = divmod(step, self.steps_per_epoch)
-                end = epoch + 1 if done else self.recipe.epochs
-                model.fit(
-                    train_batches(
-                        self.source,
-                        self.recipe,
-                        self.settings.seed,
-                        first_step=step,
-                        **self._hosts(),
-                    ),
-                    initial_epoch=epoch,
-                    epochs=end,
-                    steps_per_epoch=self.steps_per_epoch - done,
-                    shuffle=False,
-                    validation_data=test,
-                    callbacks=[*callbacks, signals],
-                    verbose="auto" if self.devices.is_chief else 0,
-                )
+                last = self.recipe.epochs
+                if epoch < self.settings.freeze_epochs:
+                    last = self.settings.freeze_epochs
+                elif is_frozen(model):
+                    unfreeze(model)
+                    compile_model(model, self.settings, self.steps_per_epoch)
+                end = epoch + 1 if done else last
+                self._fit_to(end, step, model, test, [*callbacks, signals])
                 step = end * self.steps_per_epoch
+
+    def _fit_to(self, end, step, model, test, callbacks):
+        """Trains from a step on to the end of an epoch, without a break.
+
+        Args:
+            end: Integer, how many epochs the run then has.
+            step: Integer, batches that the run has seen.
+            model: The compiled model.
+            test: The held-out batches.
+            callbacks: List of callbacks.
+        """
+        # Keras would overwrite the weights with their averages after a `fit`.
+        keeps_weights = (
+            model.optimizer,
+            "finalize_variable_values",
+            lambda variables: None,
+        )
+        epoch, done = divmod(step, self.steps_per_epoch)
+        with overridden(keeps_weights):
+            model.fit(
+                train_batches(
+                    self.source,
+                    self.recipe,
+                    self.settings.seed,
+                    first_step=step,
+                    **self._hosts(),
+                ),
+                initial_epoch=epoch,
+                epochs=end,
+                steps_per_epoch=self.steps_per_epoch - done,
+                shuffle=False,
+                validation_data=test,
+                callbacks=callbacks,
+                verbose="auto" if self.devices.is_chief else 0,
+            )
 
     def _hosts(self):
         return dict(host=self.devices.host, hosts=self.devices.hosts)

@@ -33,10 +33,16 @@ class Settings:
             it. Defaults to `0`.
         max_pixels: Integer, the largest number of pixels of an image file.
             Defaults to `MAX_PIXELS`, 89,478,485.
+        weights: String, the weights to start from, with a new classifier: path
+            of a file or of a run's folder, or `"imagenet"`. Defaults to `None`,
+            fresh weights.
+        freeze_epochs: Integer, first epochs of the run in which the classifier
+            alone is trained. Defaults to `0`.
 
     Raises:
-        ValueError: If `precision` is unknown, `seed` outside [0, 2**32) or
-            `max_pixels` not a positive integer.
+        ValueError: If `precision` is unknown, `seed` outside [0, 2**32),
+            `max_pixels` not a positive integer, or `freeze_epochs` negative,
+            above the epochs, or positive without `weights`.
 
     Example:
 
@@ -52,6 +58,8 @@ class Settings:
     precision: str = "float32"
     seed: int = 0
     max_pixels: int = MAX_PIXELS
+    weights: str | None = None
+    freeze_epochs: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -61,6 +69,23 @@ class Settings:
             )
         check_seed(seed=self.seed)
         check_positive_integer(max_pixels=self.max_pixels)
+        if self.freeze_epochs != 0:
+            self._check_frozen_part()
+
+    def _check_frozen_part(self):
+        """Raises a ValueError unless `freeze_epochs` fit weights and epochs."""
+        check_positive_integer(freeze_epochs=self.freeze_epochs)
+        if self.freeze_epochs > self.recipe.epochs:
+            raise ValueError(
+                "`freeze_epochs` must not be above `epochs`. Received: "
+                f"freeze_epochs={self.freeze_epochs} and "
+                f"epochs={self.recipe.epochs}"
+            )
+        if self.weights is None:
+            raise ValueError(
+                "`freeze_epochs` must be 0 without `weights`. "
+                f"Received: freeze_epochs={self.freeze_epochs}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns nested dictionaries that JSON can store."""
@@ -119,13 +144,16 @@ def from_options(**options: Any) -> Settings:
     """Returns the settings of a recipe, changed by the given options.
 
     Batch size, epochs and image size scale the recipe, see `Recipe.scaled`. A
-    given learning rate or clipping is used as it is.
+    given learning rate or clipping is used as it is, and a clipping of 0 turns
+    AGC off. The recipe `"finetune"` takes image sizes and dropout from the
+    variant.
 
     Args:
         **options: By name in `OPTIONS`.
 
     Raises:
-        ValueError: If a value is unknown or outside its range.
+        ValueError: If a value is unknown or outside its range, or no variant is
+            given for a recipe that is for any.
 
     Example:
 
@@ -139,22 +167,38 @@ def from_options(**options: Any) -> Settings:
     if options["image_size"] is not None:
         check_positive_integer(image_size=options["image_size"])
     name = options["recipe"]
-    recipe = recipes.get(name).scaled(
+    recipe = recipes.get(name)
+    variant = options["variant"] or recipes.variant_of(name)
+    if variant is None:
+        raise ValueError(
+            f"`variant` must be given for the recipe {name!r}, unless the "
+            "weights are those of a run. Received: variant=None"
+        )
+    if recipes.variant_of(name) is None:
+        recipe = recipes.fitted(recipe, variant)
+    recipe = recipe.scaled(
         batch_size=options["batch_size"],
         epochs=options["epochs"],
         train_size=options["image_size"],
     )
-    changes = {
-        field: options[field]
+    changes: dict[str, Any] = {
+        field: None if options[field] == OPTIONS[field].off else options[field]
         for field in ("learning_rate", "clipping")
         if options[field] is not None
     }
     return Settings(
         recipe=dataclasses.replace(recipe, **changes),
-        variant=options["variant"] or recipes.variant_of(name),
+        variant=variant,
         recipe_name=name,
         **{
             field: options[field]
-            for field in ("data", "precision", "seed", "max_pixels")
+            for field in (
+                "data",
+                "precision",
+                "seed",
+                "max_pixels",
+                "weights",
+                "freeze_epochs",
+            )
         },
     )

@@ -173,6 +173,20 @@ def read_table(path):
     return [_row(path, columns, i + 1, row) for i, row in enumerate(rows)]
 
 
+def write_table(path, rows):
+    """Writes a history, with `nan` where an epoch lacks a value.
+
+    Args:
+        path: `pathlib.Path` of the file to write.
+        rows: List of dictionaries from columns to numbers, one per epoch.
+    """
+    columns = dict.fromkeys(name for row in rows for name in row)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="nan")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def _row(path, columns, epoch, values):
     """Returns a line of a history as numbers by column."""
     where = f"line {epoch + 1} of {path.name}"

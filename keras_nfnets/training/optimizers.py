@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -46,12 +46,15 @@ class SGD(keras.optimizers.Optimizer):
             initial weights on, with the momentum
             `min(ema_momentum, (1 + t) / (10 + t))` at step t, as in the
             papers, or else as Keras does. Defaults to `True`.
+        multipliers: Dictionary from regular expressions to floats of at least
+            0. The learning rate of a variable is multiplied by the float of the
+            first expression that is found in its path. Defaults to none.
         **kwargs: `clipnorm`, `use_ema`, `ema_momentum`, `loss_scale_factor`
             and the other arguments of `keras.optimizers.Optimizer`.
 
     Raises:
-        ValueError: If `momentum` is outside [0, 1), `l2` is negative, or
-            `weight_decay` is given.
+        ValueError: If `momentum` is outside [0, 1), `l2` or a multiplier is
+            negative, or `weight_decay` is given.
 
     Example:
 
@@ -71,6 +74,7 @@ class SGD(keras.optimizers.Optimizer):
         l2: float = 2e-5,
         l2_exclude: Sequence[str] = GAINS_AND_BIASES,
         ema_warmup: bool = True,
+        multipliers: Mapping[str, float] | None = None,
         name: str = "sgd",
         **kwargs: Any,
     ) -> None:
@@ -87,9 +91,11 @@ class SGD(keras.optimizers.Optimizer):
         self.l2 = l2
         self.l2_exclude = tuple(l2_exclude)
         self.ema_warmup = ema_warmup
+        self.multipliers = dict(multipliers or {})
+        check_not_negative(**self.multipliers)
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes a velocity for each variable, and decides which have L2."""
+        """Makes a velocity for each variable, and decides on L2 and rate."""
         if self.built:
             return
         super().build(variables)
@@ -98,6 +104,12 @@ class SGD(keras.optimizers.Optimizer):
             not any(re.search(pattern, v.path) for pattern in self.l2_exclude)
             for v in variables
         ]
+        self._multipliers = [self._multiplier(v.path) for v in variables]
+
+    def _multiplier(self, path):
+        """Returns the factor of the learning rate of one variable."""
+        found = (x for p, x in self.multipliers.items() if re.search(p, path))
+        return next(found, 1.0)
 
     def add_variable_from_reference(
         self,
@@ -138,6 +150,8 @@ class SGD(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         velocity = self.momentums[index]
         learning_rate = ops.cast(learning_rate, variable.dtype)
+        if self._multipliers[index] != 1:
+            learning_rate = learning_rate * self._multipliers[index]
         gradient = ops.cast(gradient, variable.dtype)
         if self.l2 and self._decays[index]:
             gradient = gradient + self.l2 * ops.convert_to_tensor(variable)
@@ -203,6 +217,7 @@ class SGD(keras.optimizers.Optimizer):
             l2=self.l2,
             l2_exclude=list(self.l2_exclude),
             ema_warmup=self.ema_warmup,
+            multipliers=self.multipliers,
         )
         return config
 

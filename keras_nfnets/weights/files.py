@@ -254,10 +254,37 @@ def classes_in(path: FilePath) -> int | None:
     >>> keras_nfnets.weight_files.classes_in("pico_haiku.npz")
     10
     """
+    return classes_among(_shapes(path))
+
+
+def variants_in(path: FilePath) -> list[str]:
+    """Returns the names of the variants that a file may belong to.
+
+    Args:
+        path: String or path of a file that `load` takes.
+
+    Returns:
+        A list of keys of `VARIANTS` with the file's number of weights, for
+        images of three channels.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of no known kind or is damaged.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.variants_in("eca_nfnet_l0.safetensors")
+    ['eca_nfnet_l0']
+    """
+    return fitting_variants(_shapes(path))
+
+
+def _shapes(path):
+    """Returns the shapes of a file's arrays, by their names."""
     check_is_file(path, "weights")
     if str(path).endswith(keras_files.ENDINGS):
-        return classes_among(keras_files.shapes(path))
-    return classes_of(read(path))
+        return keras_files.shapes(path)
+    return {name: array.shape for name, array in read(path).items()}
 
 
 def classes_of(arrays: Mapping[str, np.ndarray]) -> int | None:

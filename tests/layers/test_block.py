@@ -8,10 +8,12 @@ from helpers import (
     assert_gradients,
     assert_outputs,
     gradients,
+    least_variant,
     to_numpy,
     weighted_sum,
 )
 
+import keras_nfnets
 from keras_nfnets.layers import NFBlock
 
 REFERENCE = Reference("blocks")
@@ -142,3 +144,14 @@ def test_stochastic_depth_drops_the_branch_only():
     )
     assert dropped.any() and kept.any()
     assert (dropped ^ kept).all()
+
+
+@pytest.mark.parametrize("name", ["stem", "stage1_block0", "head"])
+def test_frozen_layers_stay_frozen_when_loaded(name, tmp_path):
+    model = keras_nfnets.NFNet(least_variant(), classes=3)
+    model.get_layer(name).trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    paths = [v.path for v in model.trainable_variables]
+    assert [v.path for v in loaded.trainable_variables] == paths
+    assert len(paths) < len(model.weights)

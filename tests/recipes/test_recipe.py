@@ -155,6 +155,8 @@ def test_scaled_refuses(name, value):
         dict(minimum_learning_rate=2.0),
         dict(mixup_fraction=0.75),
         dict(sam_fraction=1.5),
+        dict(backbone_multiplier=0),
+        dict(backbone_multiplier=2.0),
         dict(mix_partners="triples"),
         dict(batch_size=15),
         dict(repeats=0),

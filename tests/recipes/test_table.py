@@ -10,6 +10,7 @@ from helpers import FILES
 
 import keras_nfnets
 from keras_nfnets import VARIANTS, recipes
+from keras_nfnets.options import OTHER_RECIPES
 from keras_nfnets.recipes import RECIPES
 
 IMAGES = 1281167  # of ImageNet's training part
@@ -28,12 +29,18 @@ def statements():
 
 
 STATEMENTS = list(statements())
-PAPERS = [name for name in RECIPES if name.startswith(FAMILIES)]
+FINETUNED = [name for name in RECIPES if name.endswith("_finetune")]
+PAPERS = [
+    name
+    for name in RECIPES
+    if name.startswith(FAMILIES) and name not in FINETUNED
+]
 # What no source says, as the papers' recipes leave it out or we say how.
 UNSAID = {
-    "nfnet_f": {"repeats", "randaugment_corrected"},
+    "nfnet_f": {"repeats", "randaugment_corrected", "backbone_multiplier"},
     "nf_regnet": {
         "repeats",
+        "backbone_multiplier",
         "test_margin",
         # They have no RandAugment, no AGC and no SAM to say it of.
         "randaugment_corrected",
@@ -83,10 +90,31 @@ def test_every_network_of_the_papers_has_a_recipe():
         for name in VARIANTS
         if name.startswith(FAMILIES) and not name.endswith("_timm")
     }
-    assert set(RECIPES) == papers | {"nfnet_pico", "nfnet_f5_repeated"}
+    others = {"nfnet_pico", "nfnet_f5_repeated", "finetune", *FINETUNED}
+    assert set(RECIPES) == papers | others
+    # A wrong option is refused before the recipes are imported.
+    assert set(OTHER_RECIPES) | papers | {"nfnet_pico"} == set(RECIPES)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+def test_finetuning_on_imagenet_is_the_papers():
+    networks = ("f0", "f1", "f3", "f3_plus", "f7", "f7_plus")
+    assert FINETUNED == [f"nfnet_{name}_finetune" for name in networks]
+    for name in FINETUNED:
+        recipe = recipes.get(name)
+        assert (recipe.epochs, recipe.sam_rho) == (50, 0.05)
+        assert (recipe.train_size, recipe.test_size) == (384, 480)
+        # What it does not state is that of the network, at a tenth of the rate.
+        network = recipes.get(recipes.variant_of(name))
+        changed = ("epochs", "sam_rho", "train_size", "test_size")
+        own = {field: getattr(recipe, field) for field in changed}
+        rate = network.learning_rate / 10
+        expected = dataclasses.replace(network, learning_rate=rate, **own)
+        assert recipe == expected
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(RECIPES) - {"finetune", *FINETUNED})
+)
 def test_sizes_and_dropout_are_the_variants(name):
     recipe, variant = RECIPES[name], VARIANTS[recipes.variant_of(name)]
     assert recipe.train_size == variant.train_size
@@ -104,7 +132,10 @@ def test_every_recipe_compiles_a_model(name):
     assert set(recipe.model_args()) == {"dropout", "stochastic_depth"}
 
 
-@pytest.mark.parametrize("name", sorted(set(RECIPES) - {"nfnet_pico"}))
+OF_OTHER_RATES = {"nfnet_pico", "finetune", *FINETUNED}
+
+
+@pytest.mark.parametrize("name", sorted(set(RECIPES) - OF_OTHER_RATES))
 def test_learning_rate_is_a_tenth_per_256_images(name):
     recipe = RECIPES[name]
     expected = 0.1 * recipe.batch_size / 256

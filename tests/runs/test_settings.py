@@ -31,6 +31,21 @@ def test_learning_rate_and_clipping_stand_as_given():
     assert settings.recipe.clipping == 0.5
 
 
+def test_a_clipping_of_zero_turns_agc_off():
+    settings = from_options(clipping=0.0)
+    assert settings.recipe.clipping is None
+    assert settings.differences(dict(clipping=0.0)) == {}
+    assert settings.differences(dict(clipping=0.1)) == dict(clipping=0.0)
+    assert settings.recipe.compile_args(9)["agc"] is None
+
+
+def test_recipe_for_any_network_has_its_sizes():
+    recipe = from_options(recipe="finetune", variant="nfnet_f3").recipe
+    assert (recipe.train_size, recipe.test_size) == (320, 416)
+    assert recipe.dropout == 0.4
+    assert recipe.backbone_multiplier == 0.1
+
+
 def test_recipe_of_another_network():
     settings = from_options(recipe="nfnet_f0", variant="nf_resnet50")
     assert settings.variant == "nf_resnet50"
@@ -65,6 +80,8 @@ def test_every_option_reads_what_it_sets():
         precision="float16",
         seed=7,
         max_pixels=10**6,
+        weights="f0.npz",
+        freeze_epochs=2,
     )
     assert set(values) == set(OPTIONS)
     settings = from_options(**values)
@@ -86,7 +103,12 @@ def test_every_option_reads_what_it_sets():
         (dict(seed=-1), "`seed` must be from 0 .* Received: seed=-1"),
         (dict(epochs=0), "`epochs` must be a positive integer"),
         (dict(image_size=31), "must be at least 32 pixels"),
-        (dict(clipping=0.0), "`clipping` must be positive"),
+        (dict(clipping=-0.1), "`clipping` must be positive"),
+        (dict(recipe="finetune"), "`variant` must be given .*'finetune'"),
+        (
+            dict(weights="imagenet", freeze_epochs=-1),
+            "`freeze_epochs` must be a positive integer",
+        ),
         (dict(learning_rate=float("nan")), "`learning_rate` must be positive"),
     ],
 )

@@ -168,3 +168,24 @@ def test_config_round_trip():
 def test_bad_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_multipliers_scale_the_rate_of_the_first_match():
+    gradients = np.float32([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    names = ("stem", "head_kernel", "head_bias")
+    given = {"^head_kernel$": 0.25, "^head_": 0.5}
+    variables = [keras.Variable(np.zeros(2), name=name) for name in names]
+    optimizer = SGD(0.5, l2=0.0, multipliers=given)
+    optimizer.build(variables)
+    for _ in range(2):
+        optimizer.apply(list(keras.ops.convert_to_tensor(gradients)))
+    # Nesterov's two steps from zero: g + 0.9 g, then g + 0.9 (g + 0.9 g).
+    moved = -0.5 * (1.9 + 1 + 0.9 * 1.9) * gradients
+    for variable, row, factor in zip(
+        variables, moved, (1.0, 0.25, 0.5), strict=True
+    ):
+        np.testing.assert_allclose(to_numpy(variable), factor * row, rtol=1e-6)
+    copy = SGD.from_config(optimizer.get_config())
+    assert copy.multipliers == given
+    with pytest.raises(ValueError, match="must not be negative.*-1"):
+        SGD(multipliers={"head": -1.0})
