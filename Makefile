@@ -78,7 +78,7 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	@echo "Installing into .venv: one to three minutes, once"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP_INSTALL) -c constraints.txt \
-		-e '.[data,dev,jax,onnx,tfds]' $(TENSORFLOW)
+		-e '.[cv,data,dev,jax,onnx,tfds]' $(TENSORFLOW)
 	touch $@
 
 .venv-torch/installed: pyproject.toml constraints-torch.txt
