@@ -96,7 +96,7 @@ docs: .venv-docs/installed
 	@echo "Installing into .venv: one to three minutes, once"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP_INSTALL) -c constraints.txt \
-		-e '.[data,dev,hub,jax,onnx,tfds]' $(TENSORFLOW)
+		-e '.[cv,data,dev,hub,jax,onnx,tfds]' $(TENSORFLOW)
 	touch $@
 
 .venv-torch/installed: pyproject.toml constraints-torch.txt

@@ -8,9 +8,13 @@ with worker.timed("import"):
     from timm_import import adaptive_clip_grad, timm
 
 MODELS = {
+    "dm_nfnet_f0": "dm_nfnet_f0",
+    "eca_nfnet_l0": "eca_nfnet_l0",
     "nfnet_f0": "dm_nfnet_f0",
     "nf_regnet_b1": "nf_regnet_b1",
+    "nf_regnet_b1_timm": "nf_regnet_b1",
     "nf_resnet50": "nf_resnet50",
+    "nf_resnet50_timm": "nf_resnet50",
 }
 name = worker.named(MODELS, job)
 with worker.timed("build"):

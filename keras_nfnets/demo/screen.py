@@ -1,6 +1,8 @@
 """Shows pictures in a window and writes them as a film."""
 
+import errno
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from keras_nfnets.checks import complain
 TITLE = "keras-nfnets"
 # OpenCV's code of the codec for each suffix.
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+# The bytes that are left free for what a film gets when it is closed.
+RESERVE = 2**20
 
 
 class Window:
@@ -104,8 +108,9 @@ class Film:
             picture: uint8 array `(height, width, 3)`, RGB.
 
         Raises:
-            OSError: If OpenCV cannot write such a film.
+            OSError: If OpenCV cannot write such a film, or no space is left.
         """
+        self._check_space(picture.nbytes)
         height, width, _ = picture.shape
         if self._writer is None:
             self._size = width, height
@@ -122,6 +127,15 @@ class Film:
         if (width, height) != self._size:
             picture = self._cv2.resize(picture, self._size)
         self._writer.write(picture[..., ::-1].copy())
+
+    def _check_space(self, count):
+        """Raises an error if a frame of so many bytes may not fit the disk.
+
+        OpenCV says nothing of frames that it could not write.
+        """
+        if shutil.disk_usage(self._path.parent).free < count + RESERVE:
+            full = errno.ENOSPC
+            raise OSError(full, os.strerror(full), str(self._path))
 
     def close(self):
         """Finishes the file."""

@@ -5,6 +5,8 @@ and `signatures` adds what a server is asked for. From PyTorch `write` has a
 process of TensorFlow do it.
 """
 
+import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -66,6 +68,7 @@ def export_saved_model(
     Raises:
         RuntimeError: If the Keras backend is neither TensorFlow nor JAX.
         ImportError: If TensorFlow is not installed beside JAX.
+        OSError: If no space is left on the disk.
         ValueError: If a value of `std` is not positive, or the names are not as
             many as the outputs.
 
@@ -98,13 +101,26 @@ def export_saved_model(
             model,
         ]
     )
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, _named_errors():
         with tempfile.TemporaryDirectory() as folder:
             bare = os.path.join(folder, "model")
             serving.export(bare, "tf_saved_model", verbose=False)
             add_signatures(bare, temporary, shape, described)
     if description is not None:
         description.write(path)
+
+
+@contextlib.contextmanager
+def _named_errors():
+    """Raises the error of a full disk as Python does, in TensorFlow's place."""
+    tensorflow = require("tensorflow", extra="tensorflow")
+    try:
+        yield
+    except tensorflow.errors.ResourceExhaustedError as error:
+        # Memory that runs out has the same class.
+        if "No space left" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _described(model, shape, description):

@@ -148,6 +148,20 @@ def test_bars_are_as_long_as_probabilities():
     assert lengths[0] == pytest.approx(2 * lengths[1], abs=3)
 
 
+def test_full_disk_leaves_no_film(run, film, tmp_path, monkeypatch):
+    out = tmp_path / "out.mp4"
+    # Room for the first frame, not for the second.
+    free = iter([10**9, 10**6])
+    monkeypatch.setattr(
+        screen.shutil,
+        "disk_usage",
+        lambda folder: types.SimpleNamespace(free=next(free)),
+    )
+    with pytest.raises(OSError, match="No space left.*out.mp4"):
+        loop.run(Classifier(run.path), film, save=out, window=False)
+    assert next(free, None) is None and not any(tmp_path.iterdir())
+
+
 def test_bad_requests(run, film, tmp_path, monkeypatch):
     classifier = Classifier(run.path)
     with pytest.raises(ValueError, match="`save` must end in one of"):

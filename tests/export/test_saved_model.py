@@ -138,3 +138,20 @@ def test_missing_tensorflow_names_the_extra(tmp_path, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ImportError, match=r"'keras-nfnets\[tensorflow\]'"):
         export_saved_model(model, tmp_path / "saved_model")
+
+
+@writes_saved_models
+def test_full_disk_names_the_path(tmp_path, model, monkeypatch):
+    errors = pytest.importorskip("tensorflow").errors
+
+    def fail(*args, **kwargs):
+        raise errors.ResourceExhaustedError(None, None, reasons.pop())
+
+    reasons = ["OOM when allocating", "x/.part; No space left on device"]
+    monkeypatch.setattr(keras.Sequential, "export", fail)
+    with pytest.raises(OSError, match="No space left.*: '.*/saved_model'"):
+        export_saved_model(model, tmp_path / "saved_model")
+    # It is not the disk each time.
+    with pytest.raises(errors.ResourceExhaustedError, match="allocating"):
+        export_saved_model(model, tmp_path / "saved_model")
+    assert not any(tmp_path.iterdir())

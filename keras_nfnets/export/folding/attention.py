@@ -2,7 +2,8 @@
 
 A gate has one number for each channel. It multiplies the features that it is
 computed from, so the kernel before them cannot take up a scale: the gate would
-change with it.
+change with it. The convolution before squeeze-excite is linear, so the mean of
+its outputs is computed from the mean of its inputs.
 """
 
 import keras
@@ -11,7 +12,7 @@ from keras_nfnets.export.folding.scaled import Scaled, array
 from keras_nfnets.export.folding.single import dense, function
 
 
-def squeeze_excite(make, layer, x, scale=1.0):
+def squeeze_excite(make, layer, x, scale=1.0, before=None):
     """Folds squeeze-excite: a pooled mean, two dense layers, a gate.
 
     Args:
@@ -19,20 +20,46 @@ def squeeze_excite(make, layer, x, scale=1.0):
         layer: The `layers.SqueezeExcite`.
         x: `Scaled` features, `(batch, height, width, channels)`.
         scale: Float, a factor of the outputs. Defaults to `1.0`.
+        before: Tuple of the 1x1 convolution that computes `x` and of its inputs
+            as a `Scaled`. The mean is then taken of those, which have fewer
+            channels in a bottleneck, and the first dense layer takes up the
+            convolution. Defaults to `None`.
 
     Returns:
         A `Scaled` without a pending scale.
 
     Reference: [Hu et al., 2018](https://arxiv.org/abs/1709.01507)
     """
-    mean = make.scope("mean")(
-        keras.layers.GlobalAveragePooling2D, x.tensor, keepdims=True
-    )
     reduce, expand = make.for_layer(layer.reduce), make.for_layer(layer.expand)
-    hidden = dense(reduce, layer.reduce, Scaled(mean, x.scale))
+    weights = [array(layer.reduce.kernel), array(layer.reduce.bias)]
+    pooled = x
+    if before is not None:
+        conv, pooled = before
+        weights = _after(conv, *weights)
+    mean = make.scope("mean")(
+        keras.layers.GlobalAveragePooling2D, pooled.tensor, keepdims=True
+    )
+    mean = Scaled(mean, pooled.scale)
+    hidden = dense(reduce, layer.reduce, mean, weights)
     hidden = function(reduce.scope("activation"), layer.activation, hidden)
     gate = dense(expand, layer.expand, hidden, activation="sigmoid").tensor
     return _gated(make, x, gate, scale * layer.scale)
+
+
+def _after(conv, kernel, bias):
+    """Returns the weights of a 1x1 convolution and a dense layer in one.
+
+    Args:
+        conv: The convolution `W x + b`.
+        kernel: Array of the dense layer's kernel `V`.
+        bias: Array of its bias `c`.
+
+    Returns:
+        List of the kernel `V W` and the bias `V b + c`, for inputs `x`.
+    """
+    if conv.use_bias:
+        bias = bias + array(conv.bias) @ kernel
+    return [array(conv.standardize(conv.kernel))[0, 0] @ kernel, bias]
 
 
 def efficient_channel_attention(make, layer, x, scale=1.0):

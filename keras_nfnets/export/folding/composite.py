@@ -120,16 +120,22 @@ def _branch(make, layer, x, scale):
     if layer.attention_inside:
         x = act(_attend(make, layer, joined(x)))
         return conv(layer.conv2, x, scale)
-    return _attend(make, layer, conv(layer.conv2, joined(act(x))), scale)
+    x = joined(act(x))
+    features = conv(layer.conv2, x)
+    return _attend(make, layer, features, scale, (layer.conv2, x))
 
 
-def _attend(make, layer, x, scale=1.0):
-    """Applies the block's channel attention by its rule."""
+def _attend(make, layer, x, scale=1.0, before=None):
+    """Applies the block's channel attention by its rule.
+
+    `before` is the convolution that computes `x`, and its inputs.
+    """
     if layer.attention == "eca":
-        rule, attention = efficient_channel_attention, layer.eca
-    else:
-        rule, attention = squeeze_excite, layer.squeeze_excite
-    return rule(make.for_layer(attention), attention, x, scale)
+        make = make.for_layer(layer.eca)
+        return efficient_channel_attention(make, layer.eca, x, scale)
+    attention = layer.squeeze_excite
+    make = make.for_layer(attention)
+    return squeeze_excite(make, attention, x, scale, before)
 
 
 def _shortcut(make, layer, inputs, activated):

@@ -195,21 +195,25 @@ def _pad(make, layer, x):
     return make(keras.layers.ZeroPadding2D, x, sides)
 
 
-def dense(make, layer, x, **settings):
+def dense(make, layer, x, weights=None, **settings):
     """Folds a dense layer without its own activation.
 
     Args:
         make: The `LayerFactory` of the layer.
         layer: The `keras.layers.Dense`.
         x: `Scaled`, `(batch, ..., inputs)`. The kernel takes up its scale.
+        weights: List of arrays, kernel and bias in place of the layer's.
+            Defaults to `None`, the layer's.
         **settings: Arguments of the new `Dense`, such as `activation`.
 
     Returns:
         A `Scaled` without a pending scale.
     """
-    weights = [array(layer.kernel) * x.scale]
-    if layer.use_bias:
-        weights.append(array(layer.bias))
+    if weights is None:
+        weights = [array(layer.kernel)]
+        if layer.use_bias:
+            weights.append(array(layer.bias))
+    weights = [weights[0] * x.scale, *weights[1:]]
     outputs = make(
         keras.layers.Dense,
         x.tensor,
