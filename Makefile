@@ -12,6 +12,7 @@
 #   make packages    wheel and sdist, each tried in an empty environment
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
+#   make notebooks   runs the notebooks, quickly
 #   make docs        the documentation as a site in build/docs, and its tests
 
 PYTHON ?= python3
@@ -23,6 +24,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 EXPORT_ARGS ?=
+NOTEBOOK_ARGS ?=
 # On which the packages are tried: make PYTHONS='python3.11 python3.13' packages
 PYTHONS ?= $(PYTHON)
 
@@ -37,7 +39,7 @@ PYTEST = -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: demo test test-tensorflow test-jax test-long test-torch test-oldest \
-	test-colab fuzz export-all packages lint bench docs
+	test-colab fuzz export-all packages lint bench docs notebooks
 
 demo: .venv/installed
 	KERAS_BACKEND=tensorflow .venv/bin/python tools/demo.py --out runs/demo
@@ -91,6 +93,9 @@ docs: .venv-docs/installed
 		docs build/docs
 	KERAS_BACKEND=tensorflow .venv-docs/bin/python $(PYTEST) docs/tests
 
+notebooks: .venv-docs/installed
+	.venv-docs/bin/python tools/notebooks.py $(NOTEBOOK_ARGS)
+
 # The stamp is written last, so a failed install is tried again.
 .venv/installed: pyproject.toml constraints.txt
 	@echo "Installing into .venv: one to three minutes, once"
@@ -125,7 +130,7 @@ docs: .venv-docs/installed
 	@echo "Installing into .venv-docs: one to three minutes, once"
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python $(PIP_INSTALL) -c constraints-docs.txt \
-		-e '.[data,docs]' $(TENSORFLOW)
+		-e '.[cv,data,docs,jax,onnx]' $(TENSORFLOW)
 	touch $@
 
 # The list is complete. Without --no-deps pip would add `tensorflow` to the

@@ -1,7 +1,9 @@
 """The code of README and documentation runs, and lists are up to date."""
 
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import keras
@@ -19,6 +21,34 @@ def _code(page, heading):
     """The first Python block under a heading of a page."""
     section = (ROOT / page).read_text("utf-8").split(f"## {heading}\n")[1]
     return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+
+
+BLOCKS = re.findall(
+    r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL
+)
+
+
+def test_readme_is_short():
+    assert len(README.read_text("utf-8").splitlines()) <= 200
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="a block chooses its backend by itself"
+)
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_block_runs_as_pasted(block, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.fixture
@@ -99,10 +129,10 @@ def test_table_of_models_is_up_to_date():
     # Else: python tools/models_table.py
     sys.path.insert(0, str(README.parent / "tools"))
     try:
-        from models_table import table, updated
+        from models_table import PAGE, table, updated
     finally:
         sys.path.pop(0)
-    text = README.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
     assert updated(text) == text
     assert table().count("\n") == len(keras_nfnets.VARIANTS) + 2
 

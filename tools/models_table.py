@@ -1,4 +1,4 @@
-"""Writes the README's table of models from the table of variants.
+"""Writes the table of `docs/models.md` from the table of variants.
 
     python tools/models_table.py
 
@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "models.md"
 sys.path.insert(0, str(ROOT))
 
 from keras_nfnets import VARIANTS  # noqa: E402 (the backend comes first)
@@ -49,12 +50,11 @@ def _giga(count):
 
 
 def updated(text):
-    """Returns the README's text with the table as it is now."""
+    """Returns the page's text with the table as it is now."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}{table()}{END}{after}"
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    readme.write_text(updated(readme.read_text("utf-8")), "utf-8")
+    PAGE.write_text(updated(PAGE.read_text("utf-8")), "utf-8")

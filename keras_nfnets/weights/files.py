@@ -20,6 +20,7 @@ from keras_nfnets.weights import keras as keras_files
 from keras_nfnets.weights import own, safetensors
 from keras_nfnets.weights.channels import FIRST_KERNEL, fit_channels, fits
 from keras_nfnets.weights.identity import HEAD, classes_among, hint
+from keras_nfnets.weights.identity import classes_of as classes_of
 from keras_nfnets.weights.identity import fitting_variants as fitting_variants
 from keras_nfnets.weights.names import (
     assign,
@@ -285,20 +286,3 @@ def _shapes(path):
     if str(path).endswith(keras_files.ENDINGS):
         return keras_files.shapes(path)
     return {name: array.shape for name, array in read(path).items()}
-
-
-def classes_of(arrays: Mapping[str, np.ndarray]) -> int | None:
-    """Returns the number of classes in the papers' or timm's arrays.
-
-    Args:
-        arrays: Dictionary from the source's names to arrays.
-
-    Returns:
-        An integer, or `None` if the arrays have no classifier.
-
-    Example:
-
-    >>> keras_nfnets.weight_files.classes_of({"head.fc.bias": np.zeros(10)})
-    10
-    """
-    return classes_among({name: array.shape for name, array in arrays.items()})

@@ -5,6 +5,9 @@ An error about a file of another network uses `hint` to name these variants.
 
 import math
 import re
+from collections.abc import Mapping
+
+import numpy as np
 
 from keras_nfnets.variants.complexity import complexity
 from keras_nfnets.variants.table import VARIANTS
@@ -33,6 +36,23 @@ def classes_among(shapes):
         if (own or re.search(CLASSIFIER, name)) and len(shape) == 1:
             return shape[0]
     return None
+
+
+def classes_of(arrays: Mapping[str, np.ndarray]) -> int | None:
+    """Returns the number of classes in the papers' or timm's arrays.
+
+    Args:
+        arrays: Dictionary from the source's names to arrays.
+
+    Returns:
+        An integer, or `None` if the arrays have no classifier.
+
+    Example:
+
+    >>> keras_nfnets.weight_files.classes_of({"head.fc.bias": np.zeros(10)})
+    10
+    """
+    return classes_among({name: array.shape for name, array in arrays.items()})
 
 
 def fitting_variants(shapes):

@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 
 import public_names
-from models_table import table as models_table
 from recipes_table import table as recipes_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +26,6 @@ def write(folder):
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    (folder / "models_table.md").write_text(models_table(), "utf-8")
     (folder / "recipes_table.md").write_text(recipes_table(), "utf-8")
     for name, text in api_pages().items():
         (folder / f"{name}.md").write_text(text, "utf-8")
