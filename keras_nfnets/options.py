@@ -7,10 +7,11 @@ runtimes and recipes. Nothing here imports Keras.
 
 import dataclasses
 from collections import ChainMap
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from keras_nfnets.checks import MAX_PIXELS, near_matches, unknown_name
+from keras_nfnets.image_size import size_from
 from keras_nfnets.variants.table import VARIANTS
 
 # The dtype policy of Keras for each value of `--precision`. With any of them,
@@ -59,7 +60,7 @@ class Option:
     """Describes a setting of a run that the command line takes.
 
     Args:
-        type: Type of its value.
+        type: Function of its text that returns its value.
         help: String, its help.
         field: String, the field of `Settings`, or `"recipe."` and the field of
             its recipe.
@@ -76,7 +77,7 @@ class Option:
     'recipe.epochs'
     """
 
-    type: type
+    type: Callable[[str], Any]
     help: str
     field: str
     default: Any = None
@@ -134,8 +135,9 @@ OPTIONS = {
     ),
     "epochs": Option(int, "number of epochs", "recipe.epochs"),
     "image_size": Option(
-        int,
-        "side of a training image in pixels; the test size follows",
+        size_from,
+        "side of a training image in pixels, or HEIGHTxWIDTH; the test size "
+        "follows",
         "recipe.train_size",
     ),
     "learning_rate": Option(

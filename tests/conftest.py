@@ -58,6 +58,7 @@ SAME_ON_ALL_BACKENDS = (
     "surgery/test_signal.py",
     "test_cli_export.py",
     "test_layering.py",
+    "test_image_size.py",
     "test_sizes.py",
     "training/test_numpy_model.py",
     "variants/",

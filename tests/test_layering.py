@@ -15,7 +15,7 @@ ROOT = pathlib.Path(keras_nfnets.__file__).parent
 
 # From the ground up: a module imports what stands on lower lines, or beside it.
 ROOMS = """
-    annotations checks extras files graph overriding private_names
+    annotations checks extras files graph image_size overriding private_names
     variants
     options
     layers

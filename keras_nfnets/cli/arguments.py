@@ -86,3 +86,16 @@ def add_max_pixels(sub):
         default=argparse.SUPPRESS,
         help=OPTIONS["max_pixels"].help,
     )
+
+
+def add_download(sub):
+    """Adds `--download`, for data that are not on this machine.
+
+    Args:
+        sub: The parser of a command.
+    """
+    sub.add_argument(
+        "--download",
+        action="store_true",
+        help="download and prepare tfds:NAME if it is not there",
+    )

@@ -38,7 +38,7 @@ private_names.check()
 CALIBRATION_BATCH, CALIBRATION_BATCHES = 8, 32
 
 
-def train(out, overwrite=False, resume=False, **options):
+def train(out, overwrite=False, resume=False, download=False, **options):
     """Trains a network, or resumes its training, and fills its run folder.
 
     Args:
@@ -47,6 +47,8 @@ def train(out, overwrite=False, resume=False, **options):
             `False`.
         resume: Boolean, whether a run that is there is continued. Defaults to
             `False`.
+        download: Boolean, whether data of TensorFlow Datasets are downloaded if
+            they are not there. Defaults to `False`.
         **options: Values of `OPTIONS` by name, those that were given. With
             `resume` they must agree with what the run has stored.
 
@@ -72,7 +74,7 @@ def train(out, overwrite=False, resume=False, **options):
     go_on = f"keras-nfnets train --out {out} --resume"
     started = time.perf_counter()
     try:
-        if runner.train(run, settings, overwrite, resume):
+        if runner.train(run, settings, overwrite, resume, download):
             print_result(run, time.perf_counter() - started)
     except KeyboardInterrupt:
         print()  # It ends the line of the progress bar.
@@ -87,7 +89,7 @@ def train(out, overwrite=False, resume=False, **options):
         return TERMINATED
 
 
-def data(source, show, recipe, test=False, **options):
+def data(source, show, recipe, test=False, download=False, **options):
     """Draws a grid of a source's images as a network sees them.
 
     Args:
@@ -96,6 +98,7 @@ def data(source, show, recipe, test=False, **options):
         recipe: String, the name of a recipe, whose augmentation is drawn.
         test: Boolean, whether the held-out images are drawn, without
             augmentation. Defaults to `False`.
+        download: Boolean, as for `train`. Defaults to `False`.
         **options: Values of `OPTIONS` by name, such as `image_size`.
 
     Raises:
@@ -111,7 +114,7 @@ def data(source, show, recipe, test=False, **options):
         data=source,
         **options,
     )
-    source = open_source(source, settings.max_pixels)
+    source = open_source(source, settings.max_pixels, download)
     count = min(32, source.test_count if test else source.train_count)
     # A batch must hold whole pairs of images and all repeats of an image.
     divisor = math.lcm(2, settings.recipe.repeats)
@@ -190,8 +193,8 @@ def export(
         format: String, a key of `EXPORTS`. Defaults to `"saved_model"`.
         file_precision: String, `"float32"`, `"float16"` or `"int8"`. Defaults
             to `"float32"`.
-        size: Integer, side in pixels of the images that the file takes, or
-            `"any"`. Defaults to `None`, the test size.
+        size: Integer, side in pixels of the images that the file takes, a tuple
+            `(height, width)`, or `"any"`. Defaults to `None`, the test size.
         calibrate: String, a source whose held-out images set the ranges of an
             int8 file. Defaults to `None`.
         out: String, the path to write. Defaults to `None`: in the run folder,

@@ -11,6 +11,7 @@ from keras_nfnets.cli.arguments import (
     add_runtime,
     add_variant,
 )
+from keras_nfnets.image_size import size_from
 from keras_nfnets.options import EXPORT_PRECISIONS, EXPORTS, OPTIONS
 
 
@@ -42,8 +43,8 @@ def add_export(commands):
     sub.add_argument(
         "--size",
         type=_size,
-        metavar="PIXELS|any",
-        help="side of the images that it takes (default: the test size)",
+        metavar="PIXELS|HEIGHTxWIDTH|any",
+        help="size of the images that it takes (default: the test size)",
     )
     sub.add_argument(
         "--calibrate",
@@ -71,8 +72,8 @@ def _add_model(sub):
 
 
 def _size(text):
-    """Returns the argument of `--size`: `"any"`, or an integer of pixels."""
-    return text if text == "any" else int(text)
+    """Returns the argument of `--size`: `"any"`, or a size."""
+    return text if text == "any" else size_from(text)
 
 
 def add_predict(commands):
@@ -105,9 +106,10 @@ def add_predict(commands):
     add_variant(sub)
     sub.add_argument(
         "--size",
-        type=int,
+        type=size_from,
         metavar="PIXELS",
-        help="side of the crop (default: the variant's test size)",
+        help="side of the crop, or HEIGHTxWIDTH (default: the variant's test "
+        "size)",
     )
     _add_output(sub)
     add_runtime(sub)
@@ -157,7 +159,11 @@ def add_demo(commands):
         help="folder that train wrote, or what export wrote",
     )
     add_variant(sub)
-    sub.add_argument("--size", type=int, help="side of the crop in pixels")
+    sub.add_argument(
+        "--size",
+        type=size_from,
+        help="side of the crop in pixels, or HEIGHTxWIDTH",
+    )
     add_runtime(sub)
     sub.add_argument(
         "--save", metavar="FILE", help="film to write: .mp4 or .avi"

@@ -2,7 +2,8 @@
 
 import argparse
 
-from keras_nfnets.cli.arguments import add, add_max_pixels
+from keras_nfnets.cli.arguments import add, add_download, add_max_pixels
+from keras_nfnets.image_size import size_from
 from keras_nfnets.options import OPTIONS
 
 
@@ -32,6 +33,7 @@ def add_train(commands):
             default=argparse.SUPPRESS,
             help=option.help + default,
         )
+    add_download(sub)
     existing = sub.add_mutually_exclusive_group()
     existing.add_argument(
         "--overwrite", action="store_true", help="replace the run in RUN"
@@ -55,13 +57,16 @@ def add_data(commands):
     sub.add_argument(
         "--recipe", default="nfnet_f0", help="augmentation to draw (nfnet_f0)"
     )
-    sub.add_argument("--image-size", type=int, help=OPTIONS["image_size"].help)
+    sub.add_argument(
+        "--image-size", type=size_from, help=OPTIONS["image_size"].help
+    )
     sub.add_argument(
         "--test", action="store_true", help="draw the held-out images instead"
     )
     sub.add_argument(
         "--seed", type=int, default=0, help="seed of what is random (0)"
     )
+    add_download(sub)
     add_max_pixels(sub)
 
 

@@ -6,9 +6,10 @@ inside `tf.data`, on TensorFlow whatever the Keras backend is.
 
 from keras_nfnets.data import pixels
 from keras_nfnets.data.crop import Crop
+from keras_nfnets.image_size import sides
 
 # Fraction of an image's area that a random crop shows, and its width over its
-# height.
+# height where the training images are square.
 CROP_AREA = (0.08, 1.0)
 CROP_ASPECT_RATIO = (3 / 4, 4 / 3)
 
@@ -25,19 +26,20 @@ def decode_train(raw, source, recipe, seed):
         recipe: `Recipe`, for the training size, and whether to crop and mirror.
         seed: Integer tensor `(2,)`.
 
-    Returns: A float32 tensor `(size, size, channels)`. Bicubic resizing may
+    Returns: A float32 tensor `(height, width, channels)`. Bicubic resizing may
     overshoot [0, 255].
     """
     import tensorflow as tf
 
+    height, width = sides(recipe.train_size)
     if recipe.random_crop:
-        image = _random_crop(raw, source, seed)
+        image = _random_crop(raw, source, seed, width / height)
     else:
         image = decode_whole(raw, source)
     # Bicubic resizing reads sixteen values for each one that it writes, and
     # reads floats faster than bytes, so the copy pays.
     image = tf.cast(image, tf.float32)
-    image = _resize(image, recipe.train_size, source.channels)
+    image = _resize(image, height, width, source.channels)
     if recipe.random_flip:
         image = _random_flip(image, seed)
     return image
@@ -46,7 +48,7 @@ def decode_train(raw, source, recipe, seed):
 def decode_test(raw, source, recipe):
     """Returns the centre of an image, in test size.
 
-    The image is squashed to a square that is larger by the recipe's margin, and
+    The image is squashed to a size that is larger by the recipe's margin, and
     then cropped, as for the papers' networks.
 
     Args:
@@ -55,7 +57,7 @@ def decode_test(raw, source, recipe):
         recipe: `Recipe`, for the test size and the margin.
 
     Returns:
-        A float32 tensor `(size, size, channels)`.
+        A float32 tensor `(height, width, channels)`.
     """
     crop = Crop.of_recipe(recipe)
     return crop.of(decode_whole(raw, source), source.max_pixels)
@@ -76,19 +78,22 @@ def decode_whole(raw, source):
     return pixels.decode(raw, source.channels, source.max_pixels)
 
 
-def _random_crop(raw, source, seed):
+def _random_crop(raw, source, seed, aspect_ratio):
     """Returns a random crop; of a JPEG file only the crop is decoded."""
 
     def box(shape):
-        return _random_box(shape, seed)
+        return _random_box(shape, seed, aspect_ratio)
 
     if raw.dtype != "string":
         return pixels.crop(raw, box)
     return pixels.decode_crop(raw, source.channels, source.max_pixels, box)
 
 
-def _random_box(shape, seed):
-    """Returns begin and size of a random crop, of three numbers each."""
+def _random_box(shape, seed, aspect_ratio):
+    """Returns begin and size of a random crop, of three numbers each.
+
+    The width over the height is around that of the training images.
+    """
     import tensorflow as tf
 
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
@@ -96,7 +101,7 @@ def _random_box(shape, seed):
         tf.zeros((1, 0, 4)),
         seed,
         min_object_covered=0.1,
-        aspect_ratio_range=CROP_ASPECT_RATIO,
+        aspect_ratio_range=[aspect_ratio * x for x in CROP_ASPECT_RATIO],
         area_range=CROP_AREA,
         use_image_if_no_bounding_boxes=True,
     )
@@ -114,9 +119,11 @@ def _random_flip(image, seed):
     return tf.cond(drawn < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def _resize(image, size, channels):
-    """Resizes an image bicubically to a square of known shape."""
+def _resize(image, height, width, channels):
+    """Resizes an image bicubically to a known shape."""
     import tensorflow as tf
 
-    image = tf.image.resize(image, (size, size), tf.image.ResizeMethod.BICUBIC)
-    return tf.ensure_shape(image, (size, size, channels))
+    image = tf.image.resize(
+        image, (height, width), tf.image.ResizeMethod.BICUBIC
+    )
+    return tf.ensure_shape(image, (height, width, channels))

@@ -19,7 +19,9 @@ KINDS: dict[str, Callable[..., Source]] = {
 }
 
 
-def open_source(data: str, max_pixels: int = MAX_PIXELS) -> Source:
+def open_source(
+    data: str, max_pixels: int = MAX_PIXELS, download: bool = False
+) -> Source:
     """Opens a data set by its name on the command line.
 
     Args:
@@ -27,6 +29,8 @@ def open_source(data: str, max_pixels: int = MAX_PIXELS) -> Source:
             `"tfds:NAME:VERSION"` or `"tfrecord:FOLDER"`, see `KINDS`.
         max_pixels: Integer, the largest number of pixels of an image file. A
             larger image is left out. Defaults to `MAX_PIXELS`, 89,478,485.
+        download: Boolean, whether a data set of TensorFlow Datasets is
+            downloaded and prepared if it is not there. Defaults to `False`.
 
     Returns:
         A `Source`.
@@ -53,7 +57,13 @@ def open_source(data: str, max_pixels: int = MAX_PIXELS) -> Source:
             f"Received: data={data!r}"
         )
     check_positive_integer(max_pixels=max_pixels)
+    if download and kind != "tfds":
+        raise ValueError(
+            "`download` must be for tfds:NAME, the only kind that can be "
+            f"downloaded. Received: data={data!r}"
+        )
     if kind == "folder":  # It decodes an image of each class, within the limit.
         return folder(rest, max_pixels=max_pixels)
-    source = KINDS[kind](rest) if takes_rest else KINDS[kind]()
+    options = {"download": download} if kind == "tfds" else {}
+    source = KINDS[kind](*([rest] if takes_rest else []), **options)
     return dataclasses.replace(source, max_pixels=max_pixels)

@@ -9,6 +9,7 @@ A training batch passes through `positions` (what to read), `decoding`,
 `unreadable` (images that cannot be decoded) and `augmentation`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -38,6 +39,7 @@ from keras_nfnets.data.shards import stop_if_broken
 from keras_nfnets.data.sources import Source, Streamed
 from keras_nfnets.data.stateless import StatelessLayer
 from keras_nfnets.data.unreadable import fill_gaps
+from keras_nfnets.image_size import sides
 from keras_nfnets.recipes.recipe import Recipe
 
 # Normalized test images stay in memory if they take no more bytes than this.
@@ -79,7 +81,7 @@ def train_batches(
             and step alone, as the recipe's does. Defaults to `None`.
 
     Returns:
-        A `tf.data.Dataset` of normalized float32 images `(batch, size, size,
+        A `tf.data.Dataset` of normalized float32 images `(batch, height, width,
         channels)` and soft labels `(batch, classes)`, the fraction of each
         class.
 
@@ -190,7 +192,7 @@ def test_batches(
         hosts: Integer, number of hosts that share a batch. Defaults to `1`.
 
     Returns:
-        A `tf.data.Dataset` of normalized float32 images `(batch, size, size,
+        A `tf.data.Dataset` of normalized float32 images `(batch, height, width,
         channels)`, one-hot labels `(batch, classes)` and weights `(batch,)`. It
         stays in memory after its first pass if it takes no more than
         `CACHE_BYTES`.
@@ -233,7 +235,7 @@ def test_batches(
     batches = batches.apply(
         tf.data.experimental.assert_cardinality(filled // batch_size)
     )
-    size = filled * recipe.test_size**2 * source.channels * 4
+    size = filled * math.prod(sides(recipe.test_size)) * source.channels * 4
     if size <= CACHE_BYTES:
         batches = batches.cache()
     return batches.prefetch(tf.data.AUTOTUNE)

@@ -17,8 +17,8 @@ PAPERS_SPLITS = {
 }
 
 
-def tfds(name: str) -> Source:
-    """Opens a data set that TensorFlow Datasets has prepared.
+def tfds(name: str, download: bool = False) -> Source:
+    """Opens a data set that TensorFlow Datasets has prepared, or prepares it.
 
     Its parts are `train`, and `validation` or `test`, whichever exists, or else
     the last fifth of `train`. On ImageNet these are the parts with which the
@@ -28,13 +28,16 @@ def tfds(name: str) -> Source:
     Args:
         name: String, `"NAME"` or `"NAME:VERSION"`. Splits may follow:
             `"NAME?train=train[:90%]&test=train[90%:]"`.
+        download: Boolean, whether a data set that is not prepared on this
+            machine is downloaded and prepared. Defaults to `False`.
 
     Returns:
         A `Source`.
 
     Raises:
         ValueError: If there is no such data set, it is not prepared on this
-            machine, it is not one of labelled images, or a split is unknown.
+            machine (or, with `download`, cannot be downloaded), it is not one
+            of labelled images, or a split is unknown.
         ImportError: If tensorflow-datasets is not installed.
 
     Example:
@@ -45,8 +48,10 @@ def tfds(name: str) -> Source:
     library = require("tensorflow_datasets", extra="tfds")
     name, _, query = name.partition("?")
     builder = _builder(library, name)
+    if download:
+        _prepare(builder)
     image, label = _keys(builder)
-    splits = _splits(builder, query)
+    splits = _splits(builder, query, _is_mocked(builder, name))
     train, test = (
         _part(library, builder, splits[part], image, label)
         for part in ("train", "test")
@@ -78,13 +83,42 @@ def _builder(library, name):
         ) from None
     except AssertionError as error:  # There is no such version.
         raise ValueError(f"tfds:{name}: {error}") from None
-    if not builder.info.splits:
-        raise ValueError(
-            "`data` must be prepared on this machine, with `tfds build "
-            f"{name}` or in $TFDS_DATA_DIR. Received: tfds:{name}, of which "
-            f"{builder.data_path} has nothing"
-        )
     return builder
+
+
+def _prepare(builder):
+    """Downloads and prepares a data set, unless it is there."""
+    try:
+        builder.download_and_prepare()
+    # TFDS raises errors of many kinds: of the network, of a changed file, of a
+    # file that has to be fetched by hand.
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ValueError(
+            f"tfds:{builder.name} could not be downloaded and prepared: {error}"
+        ) from error
+
+
+def _is_mocked(builder, name):
+    """Tells whether `tfds.testing.mock_data` stands for a data set.
+
+    The data set is then not prepared, and its splits are unknown.
+
+    Raises:
+        ValueError: If it is neither mocked nor prepared.
+    """
+    if builder.info.splits:
+        return False
+    try:
+        builder.as_dataset(split="train")
+    except AssertionError:
+        raise ValueError(
+            "`data` must be prepared on this machine: add --download, or use "
+            f"`tfds build {name}` or $TFDS_DATA_DIR. Received: tfds:{name}, of "
+            f"which {builder.data_path} has nothing"
+        ) from None
+    return True
 
 
 def _keys(builder):
@@ -99,7 +133,7 @@ def _keys(builder):
     return keys
 
 
-def _splits(builder, query):
+def _splits(builder, query, is_mocked):
     """Returns the splits that a name asks for, or the usual ones."""
     given = dict(parse_qsl(query))
     unknown = set(given) - {"train", "test"}
@@ -108,7 +142,7 @@ def _splits(builder, query):
             "Splits must be given as ?train=...&test=... "
             f"Received: {sorted(unknown)} in {query!r}"
         )
-    known = builder.info.splits
+    known = ("train", "test") if is_mocked else builder.info.splits
     test = next((n for n in ("validation", "test") if n in known), None)
     default = (
         dict(train="train", test=test)
@@ -124,7 +158,7 @@ def _splits(builder, query):
 def _part(library, builder, split, image, label):
     """Returns a split as a part of a source."""
     try:
-        info = builder.info.splits[split]
+        count, shards = _lengths(builder, split)
     except (KeyError, ValueError) as error:
         raise ValueError(
             f"A split must be one that the data set has. Received: {split!r}, "
@@ -155,4 +189,15 @@ def _part(library, builder, split, image, label):
     def read(record):
         return record
 
-    return Streamed(info.num_examples, info.num_shards, records, read)
+    return Streamed(count, shards, records, read)
+
+
+def _lengths(builder, split):
+    """Returns the number of examples of a split, and the number of its files.
+
+    A mocked data set has one number of examples for all splits.
+    """
+    if not builder.info.splits:
+        return int(builder.as_dataset(split=split).cardinality()), 1
+    info = builder.info.splits[split]
+    return info.num_examples, info.num_shards

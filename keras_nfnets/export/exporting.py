@@ -20,6 +20,7 @@ from keras_nfnets.export.request import Request
 from keras_nfnets.export.sizes import at_size
 from keras_nfnets.extras import require
 from keras_nfnets.files import placing
+from keras_nfnets.image_size import Size
 
 
 def export(
@@ -27,7 +28,7 @@ def export(
     path: FilePath,
     format: str = "saved_model",
     precision: str = "float32",
-    size: int | str | None = None,
+    size: Size | str | None = None,
     calibrate: np.ndarray | Iterable[np.ndarray] | None = None,
     overwrite: bool = False,
     mean: float | Sequence[float] = 0.0,
@@ -56,8 +57,8 @@ def export(
             `"litert"`. Defaults to `"saved_model"`.
         precision: String, `"float32"`, `"float16"` or `"int8"`. Inputs and
             outputs are float32 in all. Defaults to `"float32"`.
-        size: Integer, side in pixels of the images that the file takes, or
-            `"any"`. Defaults to `None`, the model's own.
+        size: Integer, side in pixels of the images that the file takes, a tuple
+            `(height, width)`, or `"any"`. Defaults to `None`, the model's own.
         calibrate: Array of images as the file takes them, or an iterable of
             batches, for `"int8"`. Every activation gets the range of values
             that these images lead to. Defaults to `None`.

@@ -13,6 +13,7 @@ from pathlib import Path
 from keras_nfnets.checks import printable
 from keras_nfnets.data import pixels
 from keras_nfnets.data.runtime import tensorflow
+from keras_nfnets.image_size import sides
 
 # The number of classes that the signature `classify` names.
 TOP = 5
@@ -126,7 +127,7 @@ def _file_signatures(module, description):
         return crop.of(image, max_pixels)
 
     def images(encoded):
-        shape = tf.TensorSpec((crop.size, crop.size, channels), tf.float32)
+        shape = tf.TensorSpec((*sides(crop.size), channels), tf.float32)
         return tf.map_fn(read, encoded, fn_output_signature=shape)
 
     def serve_images(encoded):

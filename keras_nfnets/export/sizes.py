@@ -3,8 +3,8 @@
 import keras
 from keras import tree
 
-from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.graph import check_functional
+from keras_nfnets.image_size import checked_size, sides
 
 
 def at_size(model, size=None):
@@ -12,9 +12,9 @@ def at_size(model, size=None):
 
     Args:
         model: A functional or built sequential Keras model.
-        size: Integer, side in pixels of the images that it takes, or `"any"`.
-            Defaults to `None`, the model's own. Inputs that are not images,
-            without four axes, stay as they are.
+        size: Integer, side in pixels of the images that it takes, a tuple
+            `(height, width)`, or `"any"`. Defaults to `None`, the model's own.
+            Inputs that are not images, without four axes, stay as they are.
 
     Returns:
         A `keras.Model` that shares the layers and their weights. It takes
@@ -37,7 +37,7 @@ def at_size(model, size=None):
                 "`size` must be a positive integer, 'any' or None. "
                 f"Received: size={size!r}"
             )
-        check_positive_integer(size=size)
+        size = checked_size(size=size)
     inputs = [
         keras.Input(
             batch_shape=_input_shape(tensor.shape, size),
@@ -66,5 +66,5 @@ def _input_shape(shape, size):
     shape = (None, *shape[1:])
     if size is None or len(shape) != 4:
         return shape
-    side = None if size == "any" else int(size)
-    return (None, side, side, shape[-1])
+    pair = (None, None) if size == "any" else map(int, sides(size))
+    return (None, *pair, shape[-1])

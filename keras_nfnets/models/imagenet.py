@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.data.crop import Crop
+from keras_nfnets.image_size import Size, sides
 from keras_nfnets.variants.plan import resolve_variant
 from keras_nfnets.variants.table import Variant
 
@@ -36,7 +37,7 @@ def preprocess_input(x: Tensor, variant: str | Variant = "nfnet_f0") -> Tensor:
 
 
 def evaluation_crop(
-    images: Tensor, variant: str | Variant, size: int | None = None
+    images: Tensor, variant: str | Variant, size: Size | None = None
 ) -> Tensor:
     """Resizes and crops images as for a variant's published top-1.
 
@@ -50,11 +51,11 @@ def evaluation_crop(
         images: Tensor or array `(..., height, width, channels)` with values
             in [0, 255].
         variant: String, a key of `VARIANTS`, or a `Variant`.
-        size: Integer, side of the crop in pixels. Defaults to `None`, the
-            variant's test size.
+        size: Integer, side of the crop in pixels, or a tuple `(height, width)`.
+            Defaults to `None`, the variant's test size.
 
     Returns:
-        A float32 tensor `(..., size, size, channels)`.
+        A float32 tensor `(..., height, width, channels)`.
 
     Raises:
         ValueError: If `variant` is unknown or `size` is not positive.
@@ -73,19 +74,22 @@ def evaluation_crop(
 
 
 def resize_and_crop(
-    images: Tensor, resized: tuple[int, int], size: int, antialias: bool = False
+    images: Tensor,
+    resized: tuple[int, int],
+    size: Size,
+    antialias: bool = False,
 ) -> Tensor:
-    """Resizes images bicubically and returns the square in the middle.
+    """Resizes images bicubically and returns the part in the middle.
 
     Args:
         images: Tensor or array `(..., height, width, channels)`.
         resized: Tuple of two integers, the height and width to resize to.
-        size: Integer, side of the square in pixels.
+        size: Integer, side of the part in pixels, or a tuple `(height, width)`.
         antialias: Boolean, whether resizing to fewer pixels averages over those
             in between. Defaults to `False`.
 
     Returns:
-        A float32 tensor `(..., size, size, channels)`.
+        A float32 tensor `(..., height, width, channels)`.
 
     Example:
 
@@ -100,8 +104,9 @@ def resize_and_crop(
         antialias=antialias,
         data_format="channels_last",
     )
-    top, left = (height - size + 1) // 2, (width - size + 1) // 2
-    return images[..., top : top + size, left : left + size, :]
+    down, across = sides(size)
+    top, left = (height - down + 1) // 2, (width - across + 1) // 2
+    return images[..., top : top + down, left : left + across, :]
 
 
 def decode_predictions(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_nfnets.checks import check_positive, check_positive_integer
+from keras_nfnets.image_size import Size, checked_size, in_proportion
 from keras_nfnets.recipes.rules import check
 from keras_nfnets.training.agc import AGC
 from keras_nfnets.training.losses import Crossentropy
@@ -52,9 +53,10 @@ class Recipe:
         ema_decay: Float in [0, 1), decay of the moving average of the weights,
             which warms up as `min(ema_decay, (1 + t) / (10 + t))` at step t; or
             `None` for no average. Defaults to `0.99999`.
-        train_size: Integer, side of a training image in pixels. Defaults to
-            `192`.
-        test_size: Integer, side of a test image in pixels. Defaults to `256`.
+        train_size: Integer, side of a training image in pixels, or a tuple
+            `(height, width)`. Defaults to `192`.
+        test_size: Integer or tuple, the same of a test image. Defaults to
+            `256`.
         test_margin: Integer, by how many pixels a test image is larger before
             its centre is cropped. Defaults to `32`.
         random_crop: Boolean, whether a training image is a random part of the
@@ -116,8 +118,8 @@ class Recipe:
     epsilon: float = 1e-3
     agc_exclude: str | tuple[str, ...] = "classifier"
     ema_decay: float | None = 0.99999
-    train_size: int = 192
-    test_size: int = 256
+    train_size: Size = 192
+    test_size: Size = 256
     test_margin: int = 32
     random_crop: bool = True
     random_flip: bool = True
@@ -135,6 +137,9 @@ class Recipe:
     sam_fraction: float = 0.2
 
     def __post_init__(self) -> None:
+        for name in ("train_size", "test_size"):
+            size = checked_size(**{name: getattr(self, name)})
+            object.__setattr__(self, name, size)
         check(self)
         if not isinstance(self.agc_exclude, str):
             object.__setattr__(self, "agc_exclude", tuple(self.agc_exclude))
@@ -143,27 +148,26 @@ class Recipe:
         self,
         batch_size: int | None = None,
         epochs: int | None = None,
-        train_size: int | None = None,
+        train_size: Size | None = None,
     ) -> "Recipe":
         """Returns a copy for another batch, length or image size.
 
         The learning rates are proportional to the batch, and the test size to
-        the training size. The warm-up takes at most half of the epochs. Other
-        fields
-        stay: the papers find that small batches need a larger `clipping`, but
-        give no rule.
+        the training size, side by side. The warm-up takes at most half of the
+        epochs. Other fields stay: the papers find that small batches need a
+        larger `clipping`, but give no rule.
 
         Args:
             batch_size: Integer, images per step. Defaults to `None`, the same.
             epochs: Integer. Defaults to `None`, the same.
-            train_size: Integer, side of a training image in pixels. Defaults
-                to `None`, the same.
+            train_size: Integer, side of a training image in pixels, or a tuple
+                `(height, width)`. Defaults to `None`, the same.
 
         Returns:
             A `Recipe`.
 
         Raises:
-            ValueError: If one of them is not a positive integer.
+            ValueError: If one of them is not positive.
 
         Example:
 
@@ -177,9 +181,8 @@ class Recipe:
         batch_size = self.batch_size if batch_size is None else batch_size
         epochs = self.epochs if epochs is None else epochs
         train_size = self.train_size if train_size is None else train_size
-        check_positive_integer(
-            batch_size=batch_size, epochs=epochs, train_size=train_size
-        )
+        check_positive_integer(batch_size=batch_size, epochs=epochs)
+        train_size = checked_size(train_size=train_size)
         return replace(
             self,
             batch_size=batch_size,
@@ -190,8 +193,8 @@ class Recipe:
             epochs=epochs,
             warmup_epochs=min(self.warmup_epochs, epochs / 2),
             train_size=train_size,
-            test_size=max(
-                1, round(self.test_size * train_size / self.train_size)
+            test_size=in_proportion(
+                self.test_size, train_size, self.train_size
             ),
         )
 

@@ -4,6 +4,7 @@
 below it check settings against each other.
 """
 
+import math
 from typing import Any
 
 from keras_nfnets.checks import (
@@ -13,12 +14,13 @@ from keras_nfnets.checks import (
     check_positive_integer,
     check_rate,
 )
+from keras_nfnets.image_size import sides
 from keras_nfnets.variants.plan import MIN_SIZE
 
 _RULES = (
     (
         check_positive_integer,
-        "epochs batch_size train_size test_size repeats",
+        "epochs batch_size repeats",
     ),
     (
         check_positive,
@@ -64,18 +66,7 @@ def _check_bounds(recipe):
             f"Received: {recipe.minimum_learning_rate} and "
             f"{recipe.learning_rate}"
         )
-    if min(recipe.train_size, recipe.test_size) < MIN_SIZE:
-        raise ValueError(
-            f"`train_size` and `test_size` must be at least {MIN_SIZE} "
-            f"pixels. Received: {recipe.train_size} and {recipe.test_size}"
-        )
-    largest = max(recipe.train_size, recipe.test_size + recipe.test_margin)
-    if largest**2 > MAX_PIXELS:
-        raise ValueError(
-            "`train_size`, and `test_size` with `test_margin`, must make "
-            f"images of {MAX_PIXELS} pixels at most. "
-            f"Received: {largest} x {largest}"
-        )
+    _check_sizes(recipe)
     if not recipe.warmup_epochs < recipe.epochs:
         raise ValueError(
             "`warmup_epochs` must be below `epochs`. "
@@ -87,6 +78,24 @@ def _check_bounds(recipe):
                 f"`{name}` must not be above 1. "
                 f"Received: {name}={getattr(recipe, name)}"
             )
+
+
+def _check_sizes(recipe):
+    """Raises a ValueError for images too small or too large for a network."""
+    train, test = sides(recipe.train_size), sides(recipe.test_size)
+    if min(train + test) < MIN_SIZE:
+        raise ValueError(
+            f"`train_size` and `test_size` must be at least {MIN_SIZE} "
+            f"pixels. Received: {recipe.train_size} and {recipe.test_size}"
+        )
+    resized = [side + recipe.test_margin for side in test]
+    largest = max(train, resized, key=math.prod)
+    if math.prod(largest) > MAX_PIXELS:
+        raise ValueError(
+            "`train_size`, and `test_size` with `test_margin`, must make "
+            f"images of {MAX_PIXELS} pixels at most. "
+            f"Received: {largest[0]} x {largest[1]}"
+        )
 
 
 def _check_mixing(recipe):

@@ -15,6 +15,7 @@ from keras_nfnets.annotations import FilePath
 from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.data import pixels
 from keras_nfnets.data.images import decode_content, decode_file
+from keras_nfnets.image_size import Size
 from keras_nfnets.models.preset_model import PresetModel
 from keras_nfnets.runs import networks
 
@@ -35,8 +36,8 @@ class Classifier:
             `None`.
         weights: String, the variant's weights, as for `NFNet`. Defaults to
             `None`.
-        size: Integer, side of the variant's crop in pixels. Defaults to `None`,
-            its test size.
+        size: Integer, side of the variant's crop in pixels, or a tuple
+            `(height, width)`. Defaults to `None`, its test size.
         runtime: String, `"keras"`, `"tensorflow"`, `"onnx"`, `"openvino"` or
             `"litert"`. For the folder of a run, it selects which of the
             exported files there is used. Defaults to `None`: Keras for the
@@ -64,7 +65,7 @@ class Classifier:
         model: FilePath | PresetModel | None = None,
         variant: str | None = None,
         weights: FilePath | None = None,
-        size: int | None = None,
+        size: Size | None = None,
         runtime: str | None = None,
         max_pixels: int | None = None,
     ) -> None:
@@ -93,7 +94,7 @@ class Classifier:
                 of 1 or 3 channels (RGB) with values in [0, 255].
 
         Returns:
-            A float32 array `(size, size, channels)` with values in [0, 255].
+            A float32 array `(height, width, channels)` with values in [0, 255].
 
         Raises:
             ValueError: If it cannot be read.
@@ -112,8 +113,8 @@ class Classifier:
         """Returns the probabilities of the classes for images from `read`.
 
         Args:
-            images: Sequence of arrays `(size, size, channels)` that `read`
-                returned, or one array `(batch, size, size, channels)`.
+            images: Sequence of arrays `(height, width, channels)` that `read`
+                returned, or one array `(batch, height, width, channels)`.
 
         Returns:
             A float32 array `(batch, classes)`.

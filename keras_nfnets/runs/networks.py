@@ -12,10 +12,11 @@ import keras
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.checks import MAX_PIXELS, check_positive_integer
+from keras_nfnets.checks import MAX_PIXELS
 from keras_nfnets.data import Crop, normalize
 from keras_nfnets.export.description import Description
 from keras_nfnets.export.formats import FORMATS
+from keras_nfnets.image_size import Size, checked_size
 from keras_nfnets.models.imagenet import class_names
 from keras_nfnets.models.nfnet import NFNet
 from keras_nfnets.models.preset_model import WEIGHTS, PresetModel
@@ -33,7 +34,7 @@ class Network:
     """Holds a classifier that was opened, whatever runs it.
 
     Args:
-        run: Function from a float32 array `(batch, size, size, channels)` in
+        run: Function from a float32 array `(batch, height, width, channels)` in
             [0, 255] to an array `(batch, classes)` of probabilities. It
             normalizes the images itself.
         description: `Description`, with class names, crop and channels.
@@ -180,15 +181,15 @@ def of_preset(model: PresetModel, runtime: str | None = None) -> Network:
 
 
 def of_variant(
-    variant: str, weights: FilePath, size: int | None = None
+    variant: str, weights: FilePath, size: Size | None = None
 ) -> Network:
     """Opens a variant with weights from a file.
 
     Args:
         variant: String, a key of `VARIANTS`.
         weights: String or path, as for `NFNet`.
-        size: Integer, side of the crop in pixels. Defaults to `None`, the
-            variant's test size.
+        size: Integer, side of the crop in pixels, or a tuple `(height, width)`.
+            Defaults to `None`, the variant's test size.
 
     Returns:
         A `Network`.
@@ -197,7 +198,7 @@ def of_variant(
         ValueError: If the file is not of this variant, or has no classifier.
     """
     if size is not None:
-        check_positive_integer(size=size)
+        size = checked_size(size=size)
     if weights == "imagenet":
         weights = fetch(variant)
     classes = weight_files.classes_in(weights)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_nfnets.callbacks.progress import duration
+from keras_nfnets.image_size import shown
 
 # `getrusage` counts bytes on macOS, and units of 1024 bytes elsewhere.
 KIBIBYTE = 1 if sys.platform == "darwin" else 1024
@@ -33,7 +34,8 @@ def print_plan(settings, source, model, steps_per_epoch, devices):
         "network": f"{settings.variant}, {model.count_params():,} parameters",
         "images": f"{source.train_count:,} for training, "
         f"{source.test_count:,} held out, {len(source.class_names)} classes, "
-        f"{recipe.train_size} px ({recipe.test_size} px for testing)",
+        f"{shown(recipe.train_size)} px ({shown(recipe.test_size)} px for "
+        "testing)",
         "steps": f"{recipe.epochs} {epochs} of {steps_per_epoch:,} batches of "
         f"{recipe.batch_size} images",
         "device": f"{devices.replicas} x {devices.kind} on {backend}",

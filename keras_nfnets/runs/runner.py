@@ -44,7 +44,11 @@ from keras_nfnets.training import distribution
 
 
 def train(
-    run: Run, settings: Settings, overwrite: bool = False, resume: bool = False
+    run: Run,
+    settings: Settings,
+    overwrite: bool = False,
+    resume: bool = False,
+    download: bool = False,
 ) -> bool:
     """Trains a network, or resumes its training, and fills the run folder.
 
@@ -57,6 +61,7 @@ def train(
             to `False`.
         resume: Boolean, whether to go on from the newest checkpoint that can be
             read. Defaults to `False`.
+        download: Boolean, see `open_source`. Defaults to `False`.
 
     Returns:
         Boolean, whether this is the process that wrote the folder.
@@ -84,7 +89,7 @@ def train(
     # The scope comes first: JAX cannot join other processes once it has
     # computed anything.
     with distribution.scope() as devices, _precision(settings.precision):
-        source = open_source(settings.data, settings.max_pixels)
+        source = open_source(settings.data, settings.max_pixels, download)
         if resume:
             run.check_source(source)
             source = as_trained(source, run)

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_nfnets import recipes
 from keras_nfnets.checks import MAX_PIXELS, check_positive_integer, check_seed
+from keras_nfnets.image_size import checked_size
 from keras_nfnets.options import OPTIONS, PRECISIONS
 from keras_nfnets.recipes.recipe import Recipe
 from keras_nfnets.runs.earlier import translated
@@ -165,7 +166,7 @@ def from_options(**options: Any) -> Settings:
     """
     options = {n: o.default for n, o in OPTIONS.items()} | options
     if options["image_size"] is not None:
-        check_positive_integer(image_size=options["image_size"])
+        checked_size(image_size=options["image_size"])
     name = options["recipe"]
     recipe = recipes.get(name)
     variant = options["variant"] or recipes.variant_of(name)

@@ -219,8 +219,7 @@ def show(value):
 def _kinds(annotation):
     """Returns the types that an annotation allows."""
     union = isinstance(annotation, types.UnionType)
-    kinds = typing.get_args(annotation) if union else (annotation,)
-    return [typing.get_origin(kind) or kind for kind in kinds]
+    return typing.get_args(annotation) if union else (annotation,)
 
 
 def _has_type(annotation):
@@ -236,8 +235,13 @@ def _is(kind, value):
         return is_number(value) and math.isfinite(value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if kind is tuple:
-        return isinstance(value, list | tuple) and all(map(_is_text, value))
+    if typing.get_origin(kind) is tuple:
+        element, *rest = typing.get_args(kind)
+        return (
+            isinstance(value, list | tuple)
+            and all(_is(element, x) for x in value)
+            and (rest == [...] or len(value) == 1 + len(rest))
+        )
     return isinstance(value, kind)
 
 
@@ -246,7 +250,8 @@ _WORDS = {
     float: "a finite number",
     int: "an integer",
     str: "a string",
-    tuple: "a list of strings",
+    tuple[str, ...]: "a list of strings",
+    tuple[int, int]: "a list of two integers",
     types.NoneType: "null",
 }
 

@@ -291,6 +291,37 @@ def test_tfds_splits(prepared):
         data.open_source("tfds:squares?valid=train")
 
 
+def test_tfds_is_prepared_if_asked(library, monkeypatch, tmp_path):
+    """Nothing is downloaded: the generator stands for what would be."""
+    made = []
+
+    def download_and_prepare(self):
+        made.append(self.name)
+        raise RuntimeError("no network")
+
+    core = library.core.DatasetBuilder
+    monkeypatch.setattr(core, "download_and_prepare", download_and_prepare)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(ValueError, match="mnist could not be .*no network"):
+        data.open_source("tfds:mnist", download=True)
+    assert made == ["mnist"]
+    with pytest.raises(ValueError, match="`download` must be for tfds:NAME"):
+        data.open_source("digits", download=True)
+
+
+def test_tfds_as_its_mock(library):
+    policy = library.testing.MockPolicy.USE_CODE
+    with library.testing.mock_data(num_examples=6, policy=policy):
+        source = data.open_source("tfds:mnist", download=True)
+        assert (source.train_count, source.test_count) == (6, 6)
+        assert (source.channels, len(source.class_names)) == (1, 10)
+        recipe = dataclasses.replace(plain(RECIPE), batch_size=4)
+        for images, rows in take(data.train_batches(source, recipe), 3):
+            assert images.shape == (4, 32, 32, 1)
+            np.testing.assert_array_equal(rows.sum(-1), 1)
+        assert len(take(data.test_batches(source, recipe), 3)) == 2
+
+
 def test_tfds_bad_names(prepared):
     with pytest.raises(ValueError, match="Did you mean 'mnist'.*tfds:mnits"):
         data.open_source("tfds:mnits")
