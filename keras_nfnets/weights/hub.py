@@ -43,7 +43,8 @@ def parse(address: str) -> tuple[str, str | None]:
 def fetch_file(address: str, file: str) -> Path:
     """Returns the path of a repository's file, downloaded if needed.
 
-    A download that breaks off is resumed, also by a later call.
+    `huggingface_hub` resumes a download that broke off: versions before 1.0 at
+    the next call, later ones at once.
 
     Args:
         address: String, as for `parse`.
