@@ -47,7 +47,7 @@ napoleon_custom_sections = ["Input shape", "Output shape", "Call arguments"]
 html_theme = "furo"
 html_title = f"keras_nfnets {release}"
 html_copy_source = False
-html_show_sphinx = False
+html_show_copyright = html_show_sphinx = False
 
 
 def setup(app):

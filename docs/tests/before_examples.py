@@ -23,5 +23,6 @@ model = keras_nfnets.AGCModel(inputs, outputs)
 model.compile(
     keras_nfnets.optimizers.SGD(0.1, use_ema=True),
     keras_nfnets.losses.Crossentropy(),
+    metrics=["accuracy"],
 )
 dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)

@@ -2,7 +2,8 @@
 
 Each needs no more than the code of `before_examples.py`, which the API's page
 shows, in a folder with images and, where it reads one, a run. An example
-without an output may print what it likes.
+without an output may print what it likes. Skipped is what needs the network, a
+prepared ImageNet, or a signal from outside.
 """
 
 import doctest

@@ -57,7 +57,7 @@ def augment_batch(
 
     Example:
 
-    >>> soft_labels = keras.utils.to_categorical(y)
+    >>> soft_labels = np.eye(10, dtype="float32")[y]
     >>> batches = tf.data.Dataset.from_tensor_slices((images, soft_labels))
     >>> batches = batches.batch(16, drop_remainder=True)
     >>> recipe = keras_nfnets.recipes.get("nfnet_f1")

@@ -28,9 +28,9 @@ class Terminated(Exception):
 
     Example:
 
-    >>> settings = keras_nfnets.runs.from_options(epochs=1, batch_size=256)
+    >>> settings = keras_nfnets.runs.from_options(epochs=5)
     >>> run = keras_nfnets.runs.Run("runs/new")
-    >>> try:
+    >>> try:  # doctest: +SKIP
     ...     keras_nfnets.runs.train(run, settings)
     ... except keras_nfnets.runs.Terminated:
     ...     keras_nfnets.runs.train(run, settings, resume=True)
@@ -51,6 +51,7 @@ class Checkpoints:
     Example:
 
     >>> checkpoints = keras_nfnets.runs.Checkpoints("checkpoints")
+    >>> model.fit(x, y, batch_size=16, epochs=3)
     >>> checkpoints.save(model, step=12)
     >>> model, state = checkpoints.load()
     >>> state["step"]
