@@ -58,6 +58,17 @@ def test_logits_of_every_kind_of_variant(name):
     assert folded.input_shape == (None, None, None, 3)
 
 
+def test_squeeze_excite_reads_what_the_last_convolution_reads():
+    folded = fold(NFNet(KINDS["nfnet_f0"], classes=5))
+    layers_by_name = {layer.name: layer for layer in folded.layers}
+    end = "_squeeze_excite_mean"
+    means = [name for name in layers_by_name if name.endswith(end)]
+    assert means
+    for name in means:
+        conv = layers_by_name[f"{name.removesuffix(end)}_conv2"]
+        assert layers_by_name[name].input is conv.input
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
