@@ -188,8 +188,9 @@ def _report(rows, versions, options):
         "",
         "float32 except where int8 is named, 1000 classes, fixed data; sides "
         f"in pixels: {sizes}.",
-        "Ours take any batch; timm's ONNX was written for the batch that it "
-        "runs.",
+        "timm's ONNX was written for the batch that it runs. Ours takes any "
+        "batch;",
+        "OpenVINO is told which one it will be.",
         *tables.conditions(options.rounds, options.steps),
         "",
         *tables.table(COLUMNS, rows),
