@@ -20,7 +20,7 @@ from sklearn.datasets import load_sample_images
 
 from keras_nfnets.data import folder, train_batches
 from keras_nfnets.data.byte_images import opencv
-from keras_nfnets.data.decoding import CROP_AREA, CROP_ASPECT_RATIO
+from keras_nfnets.data.decoding import CROP_ASPECT_RATIO
 from keras_nfnets.recipes import RECIPES
 
 IMAGES, WIDTH, HEIGHT, QUALITY = 200, 500, 375, 92
@@ -118,7 +118,7 @@ def limit(root):
             tf.zeros((1, 0, 4)),
             min_object_covered=0.1,
             aspect_ratio_range=CROP_ASPECT_RATIO,
-            area_range=CROP_AREA,
+            area_range=(RECIPE.crop_area, 1.0),
             use_image_if_no_bounding_boxes=True,
         )
         box = tf.concat([begin[:2], extent[:2]], 0)

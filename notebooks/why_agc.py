@@ -39,14 +39,14 @@ test_x = normalize(data.test_images, data.mean, data.std)
 # the plan expects there, and its output is multiplied by alpha.
 
 # %%
-WIDTHS = (32, 64, 128)
+WIDTHS = (16, 32, 64)
 ALPHA = 0.2
 
 
 def with_batch_norm():
     """A pre-activation residual network."""
     inputs = x = keras.Input((16, 16, 1))
-    x = keras.layers.Conv2D(32, 3, padding="same", use_bias=False)(x)
+    x = keras.layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
     for width in WIDTHS:
         for strides in (1 if width == WIDTHS[0] else 2, 1):
             y = keras.layers.BatchNormalization()(x)
@@ -67,7 +67,7 @@ def with_batch_norm():
 def normalizer_free():
     """The same shape, by weight standardization and a plan of variances."""
     inputs = x = keras.Input((16, 16, 1))
-    x = layers.WSConv2D(32, 3, padding="same")(x)
+    x = layers.WSConv2D(16, 3, padding="same")(x)
     variance = 1.0
     for width in WIDTHS:
         for strides in (1 if width == WIDTHS[0] else 2, 1):
@@ -115,7 +115,7 @@ figure.tight_layout()
 
 # %%
 EPOCHS = 1 if QUICK else 6
-BATCHES = (64,) if QUICK else (32, 128, 512)
+BATCHES = (64,) if QUICK else (32, 256)
 
 
 def accuracy(name, batch):

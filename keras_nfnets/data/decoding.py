@@ -8,9 +8,8 @@ from keras_nfnets.data import pixels
 from keras_nfnets.data.crop import Crop
 from keras_nfnets.image_size import sides
 
-# Fraction of an image's area that a random crop shows, and its width over its
-# height where the training images are square.
-CROP_AREA = (0.08, 1.0)
+# The width of a random crop over its height where the training images are
+# square.
 CROP_ASPECT_RATIO = (3 / 4, 4 / 3)
 
 
@@ -33,7 +32,7 @@ def decode_train(raw, source, recipe, seed):
 
     height, width = sides(recipe.train_size)
     if recipe.random_crop:
-        image = _random_crop(raw, source, seed, width / height)
+        image = _random_crop(raw, source, recipe, seed)
     else:
         image = decode_whole(raw, source)
     # Bicubic resizing reads sixteen values for each one that it writes, and
@@ -78,31 +77,32 @@ def decode_whole(raw, source):
     return pixels.decode(raw, source.channels, source.max_pixels)
 
 
-def _random_crop(raw, source, seed, aspect_ratio):
+def _random_crop(raw, source, recipe, seed):
     """Returns a random crop; of a JPEG file only the crop is decoded."""
 
     def box(shape):
-        return _random_box(shape, seed, aspect_ratio)
+        return _random_box(shape, recipe, seed)
 
     if raw.dtype != "string":
         return pixels.crop(raw, box)
     return pixels.decode_crop(raw, source.channels, source.max_pixels, box)
 
 
-def _random_box(shape, seed, aspect_ratio):
+def _random_box(shape, recipe, seed):
     """Returns begin and size of a random crop, of three numbers each.
 
     The width over the height is around that of the training images.
     """
     import tensorflow as tf
 
+    height, width = sides(recipe.train_size)
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
         tf.zeros((1, 0, 4)),
         seed,
         min_object_covered=0.1,
-        aspect_ratio_range=[aspect_ratio * x for x in CROP_ASPECT_RATIO],
-        area_range=CROP_AREA,
+        aspect_ratio_range=[width / height * x for x in CROP_ASPECT_RATIO],
+        area_range=(recipe.crop_area, 1.0),
         use_image_if_no_bounding_boxes=True,
     )
     return begin, size

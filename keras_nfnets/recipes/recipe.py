@@ -61,6 +61,8 @@ class Recipe:
             its centre is cropped. Defaults to `32`.
         random_crop: Boolean, whether a training image is a random part of the
             file's image, stretched to a square. Defaults to `True`.
+        crop_area: Float in (0, 1], the least fraction of the image's area that
+            such a part has. Defaults to `0.08`.
         random_flip: Boolean, whether half of the training images are mirrored.
             Defaults to `True`.
         repeats: Integer, how many copies of each image a batch holds, each with
@@ -122,6 +124,7 @@ class Recipe:
     test_size: Size = 256
     test_margin: int = 32
     random_crop: bool = True
+    crop_area: float = 0.08
     random_flip: bool = True
     repeats: int = 1
     randaugment_layers: int = 4

@@ -24,8 +24,8 @@ _RULES = (
     ),
     (
         check_positive,
-        "learning_rate backbone_multiplier clipping epsilon mixup_alpha "
-        "cutmix_alpha sam_rho sam_fraction",
+        "learning_rate backbone_multiplier clipping epsilon crop_area "
+        "mixup_alpha cutmix_alpha sam_rho sam_fraction",
     ),
     (
         check_rate,
@@ -72,7 +72,7 @@ def _check_bounds(recipe):
             "`warmup_epochs` must be below `epochs`. "
             f"Received: {recipe.warmup_epochs} and {recipe.epochs}"
         )
-    for name in ("sam_fraction", "backbone_multiplier"):
+    for name in ("sam_fraction", "backbone_multiplier", "crop_area"):
         if not getattr(recipe, name) <= 1:
             raise ValueError(
                 f"`{name}` must not be above 1. "

@@ -165,6 +165,7 @@ RECIPES["finetune"] = Recipe(
     stochastic_depth=0.1,
     clipping=0.02,
     ema_decay=None,
+    crop_area=0.35,
     randaugment_layers=1,
     randaugment_magnitude=5,
     mixup_fraction=0.0,

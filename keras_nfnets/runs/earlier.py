@@ -12,7 +12,7 @@ RENAMED = {
 ADDED = {"repeats": 1, "randaugment_corrected": False, "mix_partners": "batch"}
 # These came later still. A run without them is the same run.
 NEW_SETTINGS = {"weights": None, "freeze_epochs": 0}
-NEW_IN_RECIPE = {"backbone_multiplier": 1.0}
+NEW_IN_RECIPE = {"backbone_multiplier": 1.0, "crop_area": 0.08}
 
 
 def is_earlier(settings):

@@ -139,18 +139,39 @@ def test_flipped_images_are_mirrored_and_about_half():
     assert 16 < mirrored.sum() < 48
 
 
-def test_flips_do_not_follow_crops():
+def gradients():
+    """A source of one image, whose channels are its coordinates."""
     across, down = np.meshgrid(np.arange(128.0), np.arange(128.0))
     image = np.stack([across, down, np.zeros_like(down)], -1)
     images, labels = np.stack([image, image]).astype("float32"), [0, 1]
-    source = data.from_arrays(images, labels, images, labels, "ab")
+    return data.from_arrays(images, labels, images, labels, "ab")
+
+
+def sides_of_crops(**changes):
+    """Width and height of 400 crops; a mirrored one has a negative width."""
+    source = gradients()
     recipe = dataclasses.replace(
-        PLAIN, random_crop=True, random_flip=True, batch_size=400
+        PLAIN, random_crop=True, random_flip=True, batch_size=400, **changes
     )
     ((crops, _),) = take(data.train_batches(source, recipe, seed=3), 1)
     crops = crops * np.float32(source.std) + np.float32(source.mean)
     widths = crops[:, 16, 28, 0] - crops[:, 16, 4, 0]
     heights = crops[:, 28, 16, 1] - crops[:, 4, 16, 1]
+    # 24 of 32 pixels were looked at.
+    return widths * 32 / 24, heights * 32 / 24
+
+
+@pytest.mark.parametrize("least", [0.08, 0.5])
+def test_crops_show_that_fraction_of_the_image(least):
+    widths, heights = sides_of_crops(crop_area=least)
+    areas = np.abs(widths) * heights / 128**2
+    # Sides are whole pixels, of 128; 400 draws come near both ends.
+    assert least - 0.02 < areas.min() < least + 0.05
+    assert 0.9 < areas.max() < 1.02
+
+
+def test_flips_do_not_follow_crops():
+    widths, heights = sides_of_crops()
     shapes = np.log(np.abs(widths) / heights), np.abs(widths) * heights
     for shape in shapes:
         # Four standard deviations of 400 throws.

@@ -157,6 +157,8 @@ def test_scaled_refuses(name, value):
         dict(sam_fraction=1.5),
         dict(backbone_multiplier=0),
         dict(backbone_multiplier=2.0),
+        dict(crop_area=0.0),
+        dict(crop_area=1.5),
         dict(mix_partners="triples"),
         dict(batch_size=15),
         dict(repeats=0),

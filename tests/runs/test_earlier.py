@@ -95,7 +95,7 @@ def test_fields_have_their_old_meaning(run):
     # An image was mixed with another of its batch, and stood there once.
     assert (recipe.mix_partners, recipe.repeats) == ("batch", 1)
     assert (settings.weights, settings.freeze_epochs) == (None, 0)
-    assert recipe.backbone_multiplier == 1
+    assert (recipe.backbone_multiplier, recipe.crop_area) == (1, 0.08)
 
 
 def test_it_is_not_resumed_as_something_else(run):
