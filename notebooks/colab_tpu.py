@@ -12,7 +12,7 @@
 #   does not work on Colab. Kaggle has `tensorflow-cpu`, which reads images.
 #
 # No TPU was at hand where this was written: it ran on virtual devices, and the
-# TPU's own compiler took its step (`tools/tpu_compile.py`).
+# TPU's own compiler took its step (`keras-nfnets tpu-compile`).
 
 # %%
 # On Colab this installs the library; elsewhere it is there already.

@@ -66,7 +66,7 @@ def check(path):
 
     Example:
 
-    >>> keras_nfnets.keras_files.check("runs/digits/model.keras")
+    >>> check("runs/digits/model.keras")
     """
     with refusing(path), _arrays(Path(path)) as arrays:
         for name, item in arrays.items():
@@ -89,7 +89,7 @@ def load_model(path):
 
     Example:
 
-    >>> model = keras_nfnets.keras_files.load_model("runs/digits/model.keras")
+    >>> model = load_model("runs/digits/model.keras")
     """
     check_is_file(path, "model")
     check(path)
