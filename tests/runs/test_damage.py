@@ -103,6 +103,7 @@ def test_history_that_is_damaged_is_not_written_over(run, refused):
     assert run.history.read_bytes() == damaged
 
 
+@pytest.mark.long
 def test_history_that_is_gone_comes_back(run, finished, command):
     run.history.unlink()
     status, output, errors = command("resume")

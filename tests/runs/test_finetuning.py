@@ -94,6 +94,7 @@ def test_it_can_be_used(tuned, capsys):
     assert f"{best:.4f}" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     BACKEND == "torch", reason="dropout draws from PyTorch's own generator"
 )
