@@ -63,6 +63,7 @@ def equal(ours, theirs):
     return [np.array_equal(ours[name], theirs[name]) for name in theirs]
 
 
+@pytest.mark.long
 def test_classifier_alone_is_trained_at_first(origin, tuned):
     _, before = origin.load()
     frozen, last = (
@@ -82,12 +83,14 @@ def test_classifier_alone_is_trained_at_first(origin, tuned):
     assert int(last.optimizer.iterations) == (EPOCHS - FROZEN) * 3
 
 
+@pytest.mark.long
 def test_history_has_no_clipping_where_nothing_is_clipped(tuned):
     rows = tuned.read_history()
     clipped = [row["agc_clipped"] for row in rows]
     assert [np.isnan(x) for x in clipped] == [True, True, False]
 
 
+@pytest.mark.long
 def test_it_can_be_used(tuned, capsys):
     assert cli.main(["evaluate", str(tuned.path)]) == 0
     best = max(row["val_accuracy"] for row in tuned.read_history())
