@@ -61,7 +61,8 @@ def epochs(count):
 
 few = data.train_labels < 5
 images = normalize(data.train_images[few], data.mean, data.std)
-first = keras_nfnets.NFNet("nfnet_pico", input_shape=(32, 32, 1), classes=5)
+images = images.repeat(3, axis=-1)  # image files are read as RGB
+first = keras_nfnets.NFNet("nfnet_pico", input_shape=(32, 32, 3), classes=5)
 first.compile(SGD(0.05, momentum=0.9), agc=agc, **settings)
 first.fit(images, data.train_labels[few], 32, epochs=epochs(8), verbose=0)
 first.save_weights("first.weights.h5")
@@ -76,7 +77,7 @@ first.save_weights("first.weights.h5")
 # %%
 base = keras_nfnets.NFNet(
     "nfnet_pico",
-    input_shape=(32, 32, 1),
+    input_shape=(32, 32, 3),
     include_top=False,
     pooling="avg",
     weights="first.weights.h5",
