@@ -120,6 +120,7 @@ def largest_batch(compile_batch, start, multiple):
 
 
 def _program(model, options, devices, batch):
+    """Compiles a step for a batch, or raises `DoesNotFit`."""
     import jax
 
     from keras_nfnets.layers.device import tracing_for

@@ -67,6 +67,7 @@ def failure_table(options, error):
 
 
 def _table(options, batch, rows):
+    """Returns the rows as a table under the network and its settings."""
     step = "inference" if options.inference else "training step"
     remat = ", remat" if options.remat else ""
     table = Table(
