@@ -108,9 +108,10 @@ def test_random_crops_have_its_shape(source):
     """A crop of a wide size is wide in the image, too."""
     from keras_nfnets.data.decoding import _random_box
 
+    recipe = keras_nfnets.recipes.Recipe(train_size=(32, 128))
     ratios = []
     for seed in range(50):
-        _, (height, width, _) = _random_box((100, 400, 3), (0, seed), 4.0)
+        _, (height, width, _) = _random_box((100, 400, 3), recipe, (0, seed))
         ratios.append(int(width) / int(height))
     # Sides are whole pixels: of 28 rows at least, a half is 2 %.
     assert 4 * 3 / 4 * 0.97 < min(ratios) < max(ratios) < 4 * 4 / 3 * 1.03
