@@ -148,7 +148,9 @@ mobile = keras.applications.MobileNetV2(
 optimizer = keras_nfnets.optimizers.with_agc(
     keras.optimizers.SGD(0.05, momentum=0.9), keras_nfnets.AGC(0.05), mobile
 )
-mobile.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+mobile.compile(
+    optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"]
+)
 mobile.fit(rgb[:512], y[:512], 64, epochs=1, verbose=2)
 optimizer.agc_report()
 
