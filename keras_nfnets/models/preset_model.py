@@ -17,7 +17,6 @@ from keras_nfnets.models import preset_config
 from keras_nfnets.training.model import AGCModel
 from keras_nfnets.variants.plan import resolve_variant
 from keras_nfnets.variants.table import Variant
-from keras_nfnets.weights import files as weight_files
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -147,6 +146,10 @@ class PresetModel(AGCModel):
                 "`folder` must not exist, or be a preset with `overwrite`. "
                 f"Received: folder={str(folder)!r}, overwrite={overwrite}"
             )
+        # Not at the top: saved files name this class, so it is imported with
+        # the package, and weight files would double what that takes.
+        from keras_nfnets.weights import files as weight_files
+
         preset = preset_config.Preset(
             self.variant, self._classes(), self.class_names
         )
