@@ -24,10 +24,10 @@ FILES = {
 def main(name, size, folder, *wanted):
     size = int(size)
     model = NFNet(name, input_shape=(size, size, 3))
-    randomize(model)
     draw = np.random.default_rng(0)
     # As the network takes them: timm's file does not normalize either.
     images = (pixels((4, size, size, 3), draw) - 127.5) / 64
+    randomize(model, images)
     for file in wanted or FILES:
         kind, precision = FILES[file]
         calibrate = images if precision == "int8" else None
@@ -35,14 +35,21 @@ def main(name, size, folder, *wanted):
         export(model, path, kind, precision, size, calibrate)
 
 
-def randomize(model):
-    """Gives gains and the classifier, which start as zeros, other values."""
+def randomize(model, images):
+    """Gives gains and the classifier, which start as zeros, other values.
+
+    Logits get a standard deviation of 2: with a thousand equal probabilities,
+    8-bit integers would have nothing to tell apart.
+    """
     draw = np.random.default_rng(0)
     for variable in model.weights:
         if variable.name == "gain":
             variable.assign(draw.normal(0.7, 0.2, variable.shape))
     kernel = model.get_layer("head").classifier.kernel
-    kernel.assign(draw.normal(0, 0.05, kernel.shape))
+    drawn = draw.normal(size=kernel.shape)
+    kernel.assign(drawn)
+    logits = np.log(model.predict_on_batch(images))
+    kernel.assign(drawn * 2 / logits.std())
 
 
 if __name__ == "__main__":

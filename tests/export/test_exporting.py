@@ -137,6 +137,20 @@ def test_coarser_files_are_smaller(kind, precision, pixels, tmp_path):
     assert size < 0.8 * weights
 
 
+@one_backend
+def test_int8_keeps_small_probabilities(pixels, tmp_path):
+    # All of a thousand are near 0.001, and 1/256 is the step of an 8-bit
+    # softmax: it would make each of them zero.
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    wide = keras.Model(inputs, keras.layers.Dense(1000, "softmax")(x))
+    path = tmp_path / "model.onnx"
+    # `export` compares, and would refuse zeros.
+    written("onnx", wide, path, precision="int8", calibrate=pixels)
+    assert path.exists()
+
+
 @pytest.mark.long
 @one_backend
 @pytest.mark.parametrize("kind", FORMATS)
