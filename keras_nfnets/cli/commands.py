@@ -69,7 +69,7 @@ def train(out, overwrite=False, resume=False, download=False, **options):
     settings = (
         run.stored_settings(options)
         if resume
-        else from_options(**finetuning.completed(options))
+        else finetuning.settings_of(options)
     )
     go_on = f"keras-nfnets train --out {out} --resume"
     started = time.perf_counter()

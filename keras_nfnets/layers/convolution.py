@@ -22,6 +22,7 @@ from keras_nfnets.layers import tensorflow_cpu
 from keras_nfnets.layers.convolve import conv
 from keras_nfnets.layers.device import on_tensorflow_cpu
 from keras_nfnets.layers.initializers import FanInNormal
+from keras_nfnets.layers.several_devices import on_each_device
 
 EPSILON_RULES = ("floor", "add")
 
@@ -252,7 +253,10 @@ class StandardizedConv(Standardized):
             inputs: Tensor, the layer's input.
             kernel: Tensor, not yet standardized.
         """
-        return super().convolution_op(inputs, self._cast_kernel(kernel))
+        convolve, kernel = super().convolution_op, self._cast_kernel(kernel)
+        if self.groups == 1:
+            return convolve(inputs, kernel)
+        return on_each_device(convolve, inputs, kernel)
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the gain beside the kernel and the bias."""

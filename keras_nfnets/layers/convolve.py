@@ -9,7 +9,7 @@
   backward. `needs_own_gradient` tells whether both gradients should run as
   forward convolutions.
 
-`tensorflow_cpu` and `split_groups` hold the implementations.
+`tensorflow_cpu`, `split_groups` and `several_devices` hold the implementations.
 """
 
 import functools
@@ -20,6 +20,7 @@ from keras import ops
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.layers import split_groups, tensorflow_cpu
 from keras_nfnets.layers.device import device, has_onednn
+from keras_nfnets.layers.several_devices import on_each_device
 
 
 def conv(
@@ -76,14 +77,15 @@ def conv(
         )
     if strategy == "split":
         return split_groups.split_conv(inputs, kernel, groups, dense)
-    return native(inputs, kernel)
+    return on_each_device(native, inputs, kernel)
 
 
 def grouped_conv_strategy(dtype: str) -> str:
     """Returns the name of the fastest way to run a grouped convolution.
 
     - `"native"`, by `keras.ops.conv`: on accelerators, which have kernels for
-      groups, and on PyTorch, whose CPU kernels are oneDNN's.
+      groups, and on PyTorch, whose CPU kernels are oneDNN's. Several GPUs of
+      JAX each convolve their part of the batch (`several_devices`).
     - `"onednn"`, by TensorFlow's own operation: where TensorFlow has oneDNN,
       in float32. Other dtypes have kernels for groups on some CPUs only.
     - `"split"`, as dense convolutions: on any other CPU, where XLA's grouped

@@ -1,10 +1,11 @@
 """Starts a run from trained weights, and freezes all but its classifier.
 
-`completed` takes from the weights what the options leave open. `load` puts the
-weights into a new network, and `with_statistics` normalizes images as for the
-weights. A run with `freeze_epochs` has two parts, each with a schedule and an
-optimizer of its own: `recipe_of_part` has their settings, and `freeze` and
-`unfreeze` change the network in between.
+`settings_of` makes settings from options, and takes from the weights what the
+options leave open. `load` puts the weights into a new network, and
+`with_statistics` normalizes images as for the weights. A run with
+`freeze_epochs` has two parts, each with a schedule and an optimizer of its own:
+`recipe_of_part` has their settings, and `freeze` and `unfreeze` change the
+network in between.
 """
 
 import dataclasses
@@ -15,11 +16,16 @@ import numpy as np
 
 from keras_nfnets import recipes
 from keras_nfnets.runs.folder import Run
+from keras_nfnets.runs.settings import from_options
 from keras_nfnets.variants.table import VARIANTS
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights.published import fetch
 
 IMAGENET = "imagenet"
+# What a recipe for any network takes from the run that the weights are of. It
+# says how much of an image is its subject, and whether the mirrored one is the
+# same.
+FRAMING = ("random_crop", "random_flip", "test_margin")
 
 
 def origin(weights):
@@ -35,6 +41,28 @@ def origin(weights):
     if path.name == "model.keras" and (path.parent / "config.json").exists():
         path = path.parent
     return Run(path) if path.is_dir() else None
+
+
+def settings_of(options):
+    """Returns the settings of a new run, completed from its weights.
+
+    Args:
+        options: Dictionary of values, by name in `OPTIONS`.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path of the weights.
+        ValueError: If an option has a value that it cannot have, or the weights
+            cannot be read, or fit several networks of which the recipe names
+            none.
+    """
+    settings = from_options(**completed(options))
+    run = settings.weights and origin(settings.weights)
+    if not run or recipes.variant_of(settings.recipe_name) is not None:
+        return settings
+    trained = run.read_config()["settings"].recipe
+    framing = {name: getattr(trained, name) for name in FRAMING}
+    recipe = dataclasses.replace(settings.recipe, **framing)
+    return dataclasses.replace(settings, recipe=recipe)
 
 
 def completed(options):

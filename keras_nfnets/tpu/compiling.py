@@ -12,6 +12,7 @@ from keras_nfnets.tpu.chips import BATCH_MULTIPLE
 from keras_nfnets.tpu.program import (
     DoesNotFit,
     Program,
+    all_gathers,
     all_reduces,
     out_of_memory,
 )
@@ -137,6 +138,7 @@ def _program(model, options, devices, batch):
         raise DoesNotFit(batch, *sizes) from None
     memory = executable.get_compiled_memory_stats()
     costs = executable.cost_analysis()
+    text = executable.hlo_modules()[0].to_string()
     return Program(
         batch=batch,
         arguments=memory.argument_size_in_bytes,
@@ -148,7 +150,8 @@ def _program(model, options, devices, batch):
         + memory.generated_code_size_in_bytes,
         flops=costs["flops"],
         accessed=costs["bytes accessed"],
-        all_reduces=all_reduces(executable.hlo_modules()[0].to_string()),
+        all_reduces=all_reduces(text),
+        all_gathers=all_gathers(text),
     )
 
 

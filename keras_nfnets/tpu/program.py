@@ -18,6 +18,7 @@ class Program:
     flops: float
     accessed: float
     all_reduces: tuple = ()
+    all_gathers: tuple = ()
 
 
 class DoesNotFit(Exception):
@@ -30,15 +31,33 @@ class DoesNotFit(Exception):
 
 def all_reduces(text):
     """Returns the bytes of each all-reduce in a compiled module's text."""
-    # An asynchronous one has a start, which counts, and a done.
-    operations = re.findall(r" = (.*?) all-reduce(?:-start)?\(", text)
+    return tuple(sum(sizes) for _, sizes in _collectives("all-reduce", text))
+
+
+def all_gathers(text):
+    """Returns the bytes that each all-gather in a compiled module gives."""
+    # The result of a start is what goes in and then what comes out.
     return tuple(
-        sum(
-            ITEM_BYTES[dtype] * math.prod(map(int, re.findall(r"\d+", shape)))
-            for dtype, shape in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-        )
-        for shapes in operations
+        sum(sizes[len(sizes) // 2 :] if start else sizes)
+        for start, sizes in _collectives("all-gather", text)
     )
+
+
+def _collectives(name, text):
+    """Yields whether each is a start, and the bytes of its arrays.
+
+    An asynchronous one has a start, which counts, and a done.
+    """
+    for shapes, start in re.findall(rf" = (.*?) {name}(-start)?\(", text):
+        arrays = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
+        yield (
+            bool(start),
+            [
+                ITEM_BYTES[dtype]
+                * math.prod(map(int, re.findall(r"\d+", shape)))
+                for dtype, shape in arrays
+            ],
+        )
 
 
 def out_of_memory(message):

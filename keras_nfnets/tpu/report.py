@@ -49,8 +49,8 @@ def program_table(options, program, parts):
         f"limited by {limit}",
     }
     if devices > 1:
-        sizes = program.all_reduces
-        rows["all-reduces"] = f"{len(sizes)}, {_bytes(sum(sizes))}"
+        rows["all-reduces"] = _counted(program.all_reduces)
+        rows["all-gathers"] = _counted(program.all_gathers)
     table = _table(options, program.batch, rows)
     table.caption += " The time is a bound, not a measurement."
     return table
@@ -79,6 +79,10 @@ def _table(options, batch, rows):
     for row in rows.items():
         table.add_row(*row)
     return table
+
+
+def _counted(sizes):
+    return f"{len(sizes)}, {_bytes(sum(sizes))}" if sizes else "none"
 
 
 def _bytes(size):

@@ -10,6 +10,7 @@ from small_runs import TINY, few_digits, finished_run, small_table
 
 import keras_nfnets
 from keras_nfnets import cli
+from keras_nfnets.recipes import RECIPES
 from keras_nfnets.runs import finetuning, from_options, runner
 from keras_nfnets.runs.callbacks import Checkpoint
 from keras_nfnets.runs.folder import Run
@@ -144,6 +145,17 @@ def test_options_follow_from_a_run_or_a_file(origin, tmp_path, patch):
         finetuning.completed(options)
     patch.delitem(VARIANTS, "plain")
     assert finetuning.completed(options)["variant"] == "tiny"
+
+
+def test_images_are_framed_as_for_the_weights(origin, tmp_path):
+    given = dict(recipe="finetune", weights=str(origin.path))
+    recipe = finetuning.settings_of(given).recipe
+    assert not (recipe.random_crop or recipe.random_flip or recipe.test_margin)
+    # All else is the recipe's own.
+    assert recipe.randaugment_layers == 1
+    # One for a network is taken as it is.
+    own = finetuning.settings_of(dict(given, recipe="nfnet_f0")).recipe
+    assert own == RECIPES["nfnet_f0"]
 
 
 def test_weights_of_three_channels_and_other_classes(tmp_path):

@@ -87,6 +87,18 @@ def test_all_reduces():
     assert compiled.all_reduces("ENTRY %main") == ()
 
 
+GATHERS = """
+  %all-gather.3 = bf16[128,8,8,16]{3,0,2,1} all-gather(%copy.5), dimensions={0}
+  %ags = (f32[32]{0}, f32[128]{0}) all-gather-start(%p.1), dimensions={0}
+  %agd = f32[128]{0} all-gather-done(%ags)
+"""
+
+
+def test_all_gathers():
+    assert compiled.all_gathers(GATHERS) == (2 * 128 * 8 * 8 * 16, 4 * 128)
+    assert compiled.all_gathers(HLO) == compiled.all_reduces(GATHERS) == ()
+
+
 # The first is what libtpu 0.0.52 says, the second what XLA said before.
 OUT_OF_MEMORY = {
     "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, "
@@ -151,6 +163,9 @@ def test_table_of_several_chips(options):
     options.topology = "v5e:2x2"
     cells = rows(report.program_table(options, program(), {}))
     assert cells["all-reduces"] == "2, 0.143 GB"
+    assert cells["all-gathers"] == "none"
+    one = report.program_table(options, program(all_gathers=(2e6,)), {})
+    assert rows(one)["all-gathers"] == "1, 2.000 MB"
 
 
 def test_cores_share_their_chip(options):
