@@ -85,6 +85,7 @@ bench: .venv/installed .venv-kecam/installed .venv-timm/installed
 	.venv/bin/python benchmarks/startup.py --out benchmarks/results/STARTUP.md
 	.venv/bin/python benchmarks/growth.py --out benchmarks/results/GROWTH.md
 	.venv/bin/python benchmarks/input_pipeline.py --out benchmarks/results/INPUT.md
+	.venv/bin/python benchmarks/inference.py --out benchmarks/results/INFERENCE.md
 	.venv/bin/python benchmarks/side_by_side.py --out benchmarks/results/RESULTS.md
 
 # The tests run the docstrings' examples, and open the site in a browser.

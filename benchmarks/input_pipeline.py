@@ -3,7 +3,9 @@
 .venv/bin/python benchmarks/input_pipeline.py --out benchmarks/results/INPUT.md
 """
 
+import contextlib
 import dataclasses
+import functools
 import os
 import random
 import statistics
@@ -13,6 +15,7 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+import contest
 import tables
 import tensorflow as tf
 from PIL import Image
@@ -37,15 +40,32 @@ RECIPE, LARGE = (
 PLAIN = dataclasses.replace(
     RECIPE, randaugment_layers=0, mixup_fraction=0.0, cutmix_fraction=0.0
 )
+BATCHED = "keras_nfnets with nfnet_f0's recipe, partners of the batch"
 BATCH_PARTNERS = dataclasses.replace(RECIPE, mix_partners="batch")
+
+
+# timm's policies of four drawn operations: each is applied with a probability of
+# one half, as it does by default, or always, as the papers do.
+TIMMS = {
+    "timm's loader without augmentation": None,
+    "timm's loader with RandAugment": "rand-m5-n4-inc1",
+    "timm's loader with RandAugment, every operation": "rand-m5-n4-p1.0-inc1",
+}
+# What ours with the same work are compared with.
+EVERY = "timm's loader with RandAugment, every operation"
 
 
 def main():
     options = tables.parser(__doc__, rounds=21).parse_args()
     cores = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as stack:
         write_images(Path(root))
-        pairs = measure(pipelines(Path(root)), options.rounds)
+        contenders = {
+            name: functools.partial(speed, dataset)
+            for name, dataset in pipelines(Path(root)).items()
+        }
+        contenders |= timms(Path(root), options, stack)
+        pairs = measure(contenders, options.rounds)
     tables.publish(report(pairs, options.rounds, cores), options.out)
 
 
@@ -58,12 +78,35 @@ def measure(contenders, rounds):
     limit = contenders.pop(LIMIT)
     pairs = {name: [] for name in contenders}
     coin = random.Random(0)
-    for _ in range(rounds):
-        for name, dataset in contenders.items():
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", flush=True)
+        for name, contender in contenders.items():
             step = coin.choice((1, -1))
-            in_turn = [speed(each) for each in (dataset, limit)[::step]]
+            in_turn = [turn() for turn in (contender, limit)[::step]]
             pairs[name].append(in_turn[::step])
     return pairs
+
+
+def timms(root, options, stack):
+    """Returns timm's loaders by name, each in a process of its own."""
+    found = {}
+    for name, policy in TIMMS.items():
+        contender = contest.Contender(
+            name, ".venv-timm", "worker_timm_loader.py"
+        )
+        job = [str(root / "train"), "--size", str(RECIPE.train_size)]
+        job += ["--augment", policy] if policy else []
+        worker = contest.Worker(contender, job, options.python)
+        stack.callback(worker.stop)
+        found[name] = functools.partial(pausing, worker)
+    return found
+
+
+def pausing(worker):
+    """Returns what a worker's turn says, after a pause."""
+    batches = worker.run(SECONDS)
+    time.sleep(PAUSE)
+    return batches
 
 
 def write_images(root):
@@ -86,9 +129,7 @@ def pipelines(root):
         LIMIT: limit(root),
         "keras_nfnets without augmentation": train_batches(source, PLAIN),
         "keras_nfnets with nfnet_f0's recipe": train_batches(source, RECIPE),
-        "keras_nfnets with nfnet_f0's recipe, partners of the batch": (
-            train_batches(source, BATCH_PARTNERS)
-        ),
+        BATCHED: train_batches(source, BATCH_PARTNERS),
         "keras_nfnets with nfnet_f5's recipe": train_batches(source, LARGE),
     }
     try:
@@ -153,6 +194,10 @@ def report(pairs, rounds, cores):
     limits = [limit for own in pairs.values() for _, limit in own]
     rows = [row(LIMIT, [(rate, rate) for rate in limits], cores)]
     rows += [row(name, own, cores) for name, own in pairs.items()]
+    rates = {
+        name: statistics.median(own / limit for own, limit in each)
+        for name, each in pairs.items()
+    }
     columns = [
         "pipeline",
         "images per second and core",
@@ -170,6 +215,10 @@ def report(pairs, rounds, cores):
         + (f"OpenCV {cv2.__version__}." if (cv2 := opencv()) else "no OpenCV."),
         "",
         *tables.table(columns, rows),
+        "",
+        "Of what timm's loader makes with every operation applied, ours with "
+        f"partners of the batch makes {rates[BATCHED] / rates[EVERY]:.2f}: "
+        "the quotient of the medians above. timm's does not mix images.",
         "",
         "The last column is computed, not measured: how many such cores feed "
         "one chip that takes a step of 32 images in the time that the papers "

@@ -13,7 +13,7 @@ import typing
 
 from keras_nfnets.checks import near_matches
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if typing.TYPE_CHECKING:
     from keras_nfnets.surface import *  # noqa: F403
