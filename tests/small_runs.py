@@ -50,13 +50,17 @@ RECIPE = Recipe(
     random_flip=False,
     randaugment_layers=0,
 )
-# What does not depend on how many devices share a batch.
-PLAIN = dataclasses.replace(
+# All that does not depend on how many devices share a batch. In the network,
+# each device draws masks of its own.
+SHARED = dataclasses.replace(
     RECIPE,
     dropout=0.0,
     stochastic_depth=0.0,
-    mixup_fraction=0.0,
-    cutmix_fraction=0.0,
+    random_crop=True,
+    random_flip=True,
+    randaugment_layers=2,
+    repeats=2,
+    mix_partners="pairs",
 )
 # What a run's folder holds.
 FILES = {
@@ -101,9 +105,9 @@ def finished_run(tmp_path_factory):
 def small_table():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, "tiny", TINY)
-        patch.setitem(VARIANTS, "plain", TINY)
+        patch.setitem(VARIANTS, "shared", TINY)
         patch.setitem(RECIPES, "tiny", RECIPE)
-        patch.setitem(RECIPES, "plain", PLAIN)
+        patch.setitem(RECIPES, "shared", SHARED)
         for module in (commands, runner):
             opened = module.open_source
 

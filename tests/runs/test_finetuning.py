@@ -141,9 +141,9 @@ def test_options_follow_from_a_run_or_a_file(origin, tmp_path, patch):
     file = str(tmp_path / "tiny.weights.h5")
     keras_nfnets.NFNet(TINY, classes=7).save_weights(file)
     options["weights"] = file
-    with pytest.raises(ValueError, match="which fit tiny and plain"):
+    with pytest.raises(ValueError, match="which fit tiny and shared"):
         finetuning.completed(options)
-    patch.delitem(VARIANTS, "plain")
+    patch.delitem(VARIANTS, "shared")
     assert finetuning.completed(options)["variant"] == "tiny"
 
 

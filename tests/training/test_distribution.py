@@ -79,7 +79,7 @@ def test_gradients_are_summed_over_replicas_once(result):
         assert summed < result["parameters"] + 10
 
 
-TRAIN = ["train", "--recipe", "plain", "--variant", "tiny", "--out"]
+TRAIN = ["train", "--recipe", "shared", "--variant", "tiny", "--out"]
 
 
 def start_training(run, devices, **variables):
