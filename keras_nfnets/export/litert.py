@@ -6,6 +6,7 @@ convolutions and GELU take forms there for which LiteRT has kernels.
 """
 
 import functools
+import math
 import warnings
 
 import keras
@@ -112,8 +113,12 @@ def _call(layer, *args, **kwargs):
     """Calls a layer in a form that LiteRT knows.
 
     GELU becomes its formula, which the converter keeps. A grouped convolution
-    becomes TensorFlow's own operation.
+    becomes TensorFlow's own operation. The border of a maximum repeats the
+    nearest pixels, which each window has anyway: 8-bit integers could not tell
+    apart the other pixels beside minus infinity.
     """
+    if kwargs.get("constant_values") == -math.inf:
+        return ops.pad(*args, layer.pad_width, mode="symmetric")
     if is_functional(layer):
         layer = _for_litert(layer)
     elif type(layer) is keras.layers.Activation:

@@ -138,6 +138,21 @@ def test_coarser_files_are_smaller(kind, precision, pixels, tmp_path):
 
 
 @one_backend
+@pytest.mark.parametrize("kind", ["onnx", "litert"])
+def test_int8_of_a_pooled_stem(kind, pixels, tmp_path):
+    # Its pooling has a border of minus infinity, which no scale of 8-bit
+    # integers covers beside pixels.
+    inputs = keras.Input((32, 32, 3))
+    stem = layers.Stem((16,), (2,), 7, pool=True, padding="symmetric")
+    x = keras.layers.GlobalAveragePooling2D()(stem(inputs))
+    pooled = keras.Model(inputs, keras.layers.Dense(4)(x))
+    path = tmp_path / f"model{FORMATS[kind].suffix}"
+    # `export` compares.
+    written(kind, pooled, path, precision="int8", calibrate=pixels)
+    written(kind, pooled, tmp_path / f"float{FORMATS[kind].suffix}")
+
+
+@one_backend
 def test_int8_keeps_small_probabilities(pixels, tmp_path):
     # All of a thousand are near 0.001, and 1/256 is the step of an 8-bit
     # softmax: it would make each of them zero.
