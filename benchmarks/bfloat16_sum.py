@@ -130,7 +130,8 @@ def compared(model, exact, sums):
     whole = sum(np.sum(b**2) for _, b in pairs)
     norms, decisions, factors = clipping(model, sums)
     true_norms, true_decisions, true_factors = clipping(model, exact)
-    of_norms = np.abs(norms / true_norms - 1)
+    moved = true_norms > 0
+    of_norms = np.abs(norms[moved] / true_norms[moved] - 1)
     of_factors = np.abs(factors / true_factors - 1)
     others = np.sum(decisions != true_decisions)
     return [

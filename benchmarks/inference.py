@@ -95,7 +95,8 @@ def main():
                 ]
                 for worker in workers.values():
                     versions |= worker.about["versions"]
-    tables.publish(_report(rows, versions, options), options.out)
+        # Before the next network: if that fails, these rows are kept.
+        tables.publish(_report(rows, versions, options), options.out)
 
 
 def _options():
