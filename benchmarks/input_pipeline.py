@@ -44,8 +44,8 @@ BATCHED = "keras_nfnets with nfnet_f0's recipe, partners of the batch"
 BATCH_PARTNERS = dataclasses.replace(RECIPE, mix_partners="batch")
 
 
-# timm's policies of four drawn operations: each is applied with a probability of
-# one half, as it does by default, or always, as the papers do.
+# timm's policies of four drawn operations. Each one is applied with a
+# probability of one half, as it does by default, or always, as the papers do.
 TIMMS = {
     "timm's loader without augmentation": None,
     "timm's loader with RandAugment": "rand-m5-n4-inc1",
