@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.checks import check_positive_integer
+from keras_nfnets.checks import check_positive_integer, complain
 from keras_nfnets.demo.capture import Capture, SourceLost
 from keras_nfnets.demo.overlay import draw
 from keras_nfnets.demo.screen import Film, Window, check_film
@@ -150,7 +150,11 @@ def _show(classifier, capture, speed, film, screen, max_frames, cv2):
     """
     last = time.perf_counter()
     for frame, read_at in capture:
-        (classes,) = classifier.classify(frame, TOP)
+        try:
+            (classes,) = classifier.classify(frame, TOP)
+        except ValueError as error:
+            complain(f"error: {error}")  # A frame is too narrow for the crop.
+            continue
         now = time.perf_counter()
         speed.add(now - last, now - read_at)
         last = now

@@ -185,6 +185,24 @@ def test_a_lost_stream_leaves_the_film_so_far(run, tmp_path, monkeypatch):
     assert len(frames(out)) == 2
 
 
+def test_a_frame_that_cannot_be_classified_is_passed_over(
+    run, film, monkeypatch, capsys
+):
+    classifier = Classifier(run.path)
+    classify, seen = classifier.classify, []
+
+    def refuse_one(image, *top):
+        seen.append(image)
+        if len(seen) == 3:  # the second frame; the first call warms up
+            raise ValueError("image: too narrow")
+        return classify(image, *top)
+
+    monkeypatch.setattr(classifier, "classify", refuse_one)
+    speed = loop.run(classifier, film, window=False, max_frames=3)
+    assert speed.frames == 3 and len(seen) == 5
+    assert capsys.readouterr().err == "keras-nfnets: error: image: too narrow\n"
+
+
 def test_frames_that_no_film_has_are_told(run, tmp_path):
     keras.utils.save_img(tmp_path / "pixel.png", np.zeros((1, 1, 3)))
     arguments = (tmp_path / "pixel.png", tmp_path / "out.mp4", False)
