@@ -48,10 +48,7 @@ def replacing(path: FilePath) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(temporary, path)
     except OSError as error:
-        # The error of a full disk has no name, or the temporary one, which the
-        # user does not know.
-        if error.errno == errno.ENOSPC:
-            error.filename = str(path)
+        _name(error, temporary, path)
         raise
     finally:
         _remove(temporary)
@@ -63,7 +60,8 @@ def placing(path: FilePath) -> Iterator[Path]:
 
     It is for formats of several files that refer to each other by name. All
     that stands beside the path in the temporary folder moves beside `path` and
-    replaces what is there. Nothing is left of what was not finished.
+    replaces what is there; a folder is replaced at `path` alone. Nothing is
+    left of what was not finished.
 
     Args:
         path: String or path of a file or a folder.
@@ -72,8 +70,8 @@ def placing(path: FilePath) -> Iterator[Path]:
         A `Path` with the same name, at which nothing is.
 
     Raises:
-        OSError: If something cannot be written or moved. The error of a full
-            disk names `path`.
+        OSError: If something cannot be written or moved. The error names
+            `path`, not the temporary folder.
 
     Example:
 
@@ -89,17 +87,29 @@ def placing(path: FilePath) -> Iterator[Path]:
         # The path itself moves last: where it is, everything is.
         for made in sorted(folder.iterdir(), key=lambda p: p.name == path.name):
             target = path.with_name(made.name)
-            if target.is_dir():
+            if target.is_dir() and target == path:
                 shutil.rmtree(target)
             elif made.is_dir():
                 target.unlink(missing_ok=True)
             os.replace(made, target)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            error.filename = str(path)
+        _name(error, folder, path)
         raise
     finally:
         _remove(folder)
+
+
+def _name(error, temporary, path):
+    """Has an error name a path, and not the temporary one that nobody knows.
+
+    The error of a full disk may have no name at all.
+    """
+    inside = str(error.filename).startswith(str(temporary))
+    if inside and error.filename2 is not None:  # where it was to move
+        error.filename = error.filename2
+        del error.filename2  # As None it would be printed.
+    elif inside or error.errno == errno.ENOSPC:
+        error.filename = str(path)
 
 
 def _remove(path):

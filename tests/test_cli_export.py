@@ -8,6 +8,7 @@ from small_runs import small_table
 
 from keras_nfnets import VARIANTS, NFNet, cli
 from keras_nfnets.options import EXPORT_PRECISIONS, EXPORTS
+from keras_nfnets.recipes import RECIPES
 
 for module in ("matplotlib", "PIL", "sklearn", "tensorflow", "onnx"):
     pytest.importorskip(module)
@@ -66,6 +67,19 @@ def test_variant_as_onnx_takes_pixels(weights, tmp_path, monkeypatch, capsys):
     assert node.shape[1:] == [48, 48, 3]
 
 
+@pytest.mark.long
+def test_a_network_without_a_recipe_of_its_own(weights, tmp_path, capsys):
+    path, out = weights[0], tmp_path / "tiny.onnx"
+    options = ("--format", "onnx", "--precision", "int8", "--size", "32")
+    options += ("--calibrate", _folder(tmp_path), "--out", out)
+    arguments = ("export", "--variant", "tiny", "--weights", path, *options)
+    with small_table() as patch:
+        patch.delitem(RECIPES, "tiny")
+        status = cli.main([str(argument) for argument in arguments])
+    assert status == 0, capsys.readouterr().err
+    assert out.exists()
+
+
 def _folder(path):
     """Writes images of two classes and returns the source's name."""
     draw = np.random.default_rng(1)
@@ -84,9 +98,14 @@ def test_bad_requests(weights, tmp_path, capsys):
         (("--precision", "int8", *out), "`calibrate` must be images"),
         (("--precision", "int8"), "`precision` must be one of ['float32']"),
         (("--size", "0", *out), "`size` must be a positive integer"),
+        (("--size", "31x64", *out), "`size` must be at least 32 pixels"),
+        (("--size", "64", *out[:1], tmp_path / "x.bin", *out[2:]), "`path`"),
     ):
         assert export(path, *arguments) == cli.BAD_REQUEST
         assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        export(path, "--size", "1x2x3")
+    assert "--size: must be PIXELS or HEIGHTxWIDTH" in capsys.readouterr().err
     for arguments in ((), ("run", "--variant", "nfnet_f0"), ("--weights", "x")):
         assert cli.main(["export", *arguments]) == cli.BAD_REQUEST
         assert "either RUN or both of" in capsys.readouterr().err

@@ -73,6 +73,27 @@ def test_full_disk_names_the_file(tmp_path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def test_missing_folder_is_named_by_the_path_of_the_user(tmp_path):
+    path = tmp_path / "none" / "model.xml"
+    for write in (replacing, placing):
+        with pytest.raises(FileNotFoundError) as error, write(path) as made:
+            made.write_text("new")
+        assert error.value.filename == str(path)
+        assert ".partial" not in str(error.value)
+
+
+def test_a_folder_beside_the_path_is_not_replaced(tmp_path):
+    path = tmp_path / "model.xml"
+    (tmp_path / "model.bin").mkdir()
+    (tmp_path / "model.bin" / "mine").write_text("mine")
+    with pytest.raises(IsADirectoryError, match="model.bin'$"):
+        with placing(path) as temporary:
+            temporary.write_text("new")
+            temporary.with_suffix(".bin").write_text("weights")
+    assert names(tmp_path) == ["model.bin"]
+    assert names(tmp_path / "model.bin") == ["mine"]
+
+
 def test_files_that_belong_together(tmp_path):
     path = tmp_path / "model.xml"
     path.write_text("old")

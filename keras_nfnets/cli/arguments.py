@@ -6,6 +6,7 @@ reach the function of the command as keyword arguments.
 
 import argparse
 
+from keras_nfnets.image_size import size_from
 from keras_nfnets.options import OPTIONS, RUNTIMES
 
 # The modules of the commands. Those of TABLES need neither Keras nor a backend.
@@ -39,6 +40,24 @@ def add(commands, name, text, command=None):
     module, _, function = (command or f"{COMMANDS}:{name}").partition(":")
     sub.set_defaults(command=(module, function))
     return sub
+
+
+def read_size(text):
+    """Returns the size of images that an argument names.
+
+    Args:
+        text: String, see `size_from`.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is no size. The parser shows the
+            message, where it would show that of a ValueError as "invalid".
+    """
+    try:
+        return size_from(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be PIXELS or HEIGHTxWIDTH. Received: {text!r}"
+        ) from None
 
 
 def add_variant(sub):

@@ -26,11 +26,13 @@ from keras_nfnets.data import (
 )
 from keras_nfnets.export import export as write
 from keras_nfnets.export.formats import FORMATS
+from keras_nfnets.image_size import checked_size
 from keras_nfnets.options import EXPORTS
 from keras_nfnets.runs import Run, finetuning, networks, runner
 from keras_nfnets.runs.checkpoints import Terminated
 from keras_nfnets.runs.report import print_result
 from keras_nfnets.runs.settings import from_options
+from keras_nfnets.variants.plan import check_smallest
 
 private_names.check()
 
@@ -258,14 +260,18 @@ def _network(run, variant, weights, size):
 
     Returns:
         A tuple of the `Network` and the `Settings`: those of the run, or those
-        of the recipe with the variant's name.
+        of the recipe with the variant's name, or for any network.
     """
     side = None if size == "any" else size
     if variant is not None:
         network = networks.of_variant(variant, weights, side)
-        return network, from_options(recipe=variant, variant=variant)
+        # Not every network has a recipe of its own.
+        recipe = variant if variant in recipes.RECIPES else "finetune"
+        return network, from_options(recipe=recipe, variant=variant)
     network = networks.of_run(run)
     settings = Run(run).read_config()["settings"]
+    if side is not None:
+        check_smallest(size=checked_size(size=side))
     crop = Crop.of_recipe(settings.recipe, side)
     description = replace(network.description, crop=crop)
     return replace(network, description=description), settings

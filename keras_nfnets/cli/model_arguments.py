@@ -10,8 +10,8 @@ from keras_nfnets.cli.arguments import (
     add_max_pixels,
     add_runtime,
     add_variant,
+    read_size,
 )
-from keras_nfnets.image_size import size_from
 from keras_nfnets.options import EXPORT_PRECISIONS, EXPORTS, OPTIONS
 
 
@@ -73,7 +73,7 @@ def _add_model(sub):
 
 def _size(text):
     """Returns the argument of `--size`: `"any"`, or a size."""
-    return text if text == "any" else size_from(text)
+    return text if text == "any" else read_size(text)
 
 
 def add_predict(commands):
@@ -106,7 +106,7 @@ def add_predict(commands):
     add_variant(sub)
     sub.add_argument(
         "--size",
-        type=size_from,
+        type=read_size,
         metavar="PIXELS",
         help="side of the crop, or HEIGHTxWIDTH (default: the variant's test "
         "size)",
@@ -161,7 +161,7 @@ def add_demo(commands):
     add_variant(sub)
     sub.add_argument(
         "--size",
-        type=size_from,
+        type=read_size,
         help="side of the crop in pixels, or HEIGHTxWIDTH",
     )
     add_runtime(sub)

@@ -2,7 +2,12 @@
 
 import argparse
 
-from keras_nfnets.cli.arguments import add, add_download, add_max_pixels
+from keras_nfnets.cli.arguments import (
+    add,
+    add_download,
+    add_max_pixels,
+    read_size,
+)
 from keras_nfnets.image_size import size_from
 from keras_nfnets.options import OPTIONS
 
@@ -29,7 +34,7 @@ def add_train(commands):
         default = "" if default is None else f" (default: {default})"
         sub.add_argument(
             "--" + name.replace("_", "-"),
-            type=option.type,
+            type=read_size if option.type is size_from else option.type,
             default=argparse.SUPPRESS,
             help=option.help + default,
         )
@@ -58,7 +63,7 @@ def add_data(commands):
         "--recipe", default="nfnet_f0", help="augmentation to draw (nfnet_f0)"
     )
     sub.add_argument(
-        "--image-size", type=size_from, help=OPTIONS["image_size"].help
+        "--image-size", type=read_size, help=OPTIONS["image_size"].help
     )
     sub.add_argument(
         "--test", action="store_true", help="draw the held-out images instead"

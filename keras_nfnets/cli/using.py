@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def demo(
         f"{speed.fps:.1f} frames per second, "
         f"{speed.latency * 1000:.0f} ms behind"
     )
-    if save is not None:
+    if save is not None and speed.frames:
         print(f"wrote {printable(save)}")
 
 
@@ -216,7 +217,9 @@ def _row_printer(format):
                 if format == "csv":
                     text = io.StringIO()
                     csv.writer(text, lineterminator="").writerow(fields)
-                    print(text.getvalue())
+                    # A file's name need not be UTF-8.
+                    line = os.fsencode(text.getvalue())
+                    print(line.decode("utf-8", "backslashreplace"))
                 else:
                     print("\t".join(map(printable, fields)))
         return []

@@ -152,5 +152,6 @@ class Crop:
         by_height = down * shape[1] >= across * shape[0]
         shorter = tf.where(by_height, shape[0], shape[1])
         target = tf.where(by_height, down, across) * shape // shorter
-        with tf.control_dependencies([pixels.check_size(target, max_pixels)]):
+        check = pixels.check_size(target, max_pixels, "resized, it ")
+        with tf.control_dependencies([check]):
             return tf.cast(target, tf.int32)

@@ -1,12 +1,15 @@
 """Distorts images by one operation of the papers' RandAugment."""
 
-import math
 from typing import Any
 
 import numpy as np
 
-from keras_nfnets.checks import check_seed, near_matches
+from keras_nfnets.checks import check_not_negative, check_seed, near_matches
 from keras_nfnets.data.operations import OPERATIONS, Draw
+from keras_nfnets.recipes.rules import MAX_MAGNITUDE
+
+# Coordinates are 16-bit integers, as OpenCV takes them.
+LONGEST_SIDE = 2**15 - 2
 
 
 def distort(
@@ -43,8 +46,7 @@ def distort(
             `"color"`, `"contrast"`, `"brightness"`, `"sharpness"`,
             `"shear_x"`, `"shear_y"`, `"translate_x"`, `"translate_y"` or
             `"cutout"`.
-        magnitude: Number, finite and not negative. The papers use up to 10 and
-            more.
+        magnitude: Number from 0 to a million. The papers use up to 10 and more.
         sign: Integer, `1` or `-1`: the direction of rotation, shear and
             translation. Defaults to `1`.
         corrected: Boolean, whether to correct the two mistakes. Defaults to
@@ -96,15 +98,21 @@ def _check(images, operation, magnitude, sign):
             "`images` must have a pixel at least. "
             f"Received: shape={images.shape}"
         )
-    if operation not in OPERATIONS:
+    if max(images.shape[-3:-1]) > LONGEST_SIDE:
+        raise ValueError(
+            f"`images` must have sides of at most {LONGEST_SIDE} pixels. "
+            f"Received: shape={images.shape}"
+        )
+    if not isinstance(operation, str) or operation not in OPERATIONS:
         raise ValueError(
             f"`operation` must be one of {sorted(OPERATIONS)}. "
             f"{near_matches(operation, OPERATIONS)}"
             f"Received: operation={operation!r}"
         )
-    if not 0 <= magnitude < math.inf:
+    check_not_negative(magnitude=magnitude)
+    if magnitude > MAX_MAGNITUDE:
         raise ValueError(
-            "`magnitude` must be finite and not negative. "
+            f"`magnitude` must not be above {MAX_MAGNITUDE}. "
             f"Received: magnitude={magnitude!r}"
         )
     if sign not in (1, -1):

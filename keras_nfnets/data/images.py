@@ -4,6 +4,7 @@
 training and evaluation do.
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -127,10 +128,24 @@ def decode_content(content, channels, max_pixels, name):
     Raises:
         ValueError: As `read_image`.
     """
+    with named_errors(name):
+        return pixels.decode(content, channels, max_pixels).numpy()
+
+
+@contextlib.contextmanager
+def named_errors(name):
+    """Raises what TensorFlow says of an image as a ValueError with its name.
+
+    Args:
+        name: String, what an error calls the image.
+
+    Raises:
+        ValueError: If the block raises an error of TensorFlow.
+    """
     tf = tensorflow()
     try:
         with tf.device("CPU"):
-            return pixels.decode(content, channels, max_pixels).numpy()
+            yield
     except tf.errors.OpError as error:
         raise ValueError(f"{name}: {_in_words(error)}") from None
 

@@ -119,18 +119,20 @@ def grey(colours):
     return tf.cast((total + 2**15) // 2**16, tf.uint8)
 
 
-def check_size(sides, max_pixels):
+def check_size(sides, max_pixels, when=""):
     """Returns an operation that fails for an image of too many pixels.
 
     Args:
         sides: Integer tensor `(2,)`, height and width.
         max_pixels: Integer, the largest number of pixels.
+        when: String, the start of the message. Defaults to `""`.
     """
     tf = tensorflow()
     count = tf.reduce_prod(tf.cast(sides, tf.int64))
     return _check(
         count <= max_pixels,
-        f"must not have more pixels than `max_pixels`, {max_pixels}. Received:",
+        f"{when}must not have more pixels than `max_pixels`, {max_pixels}. "
+        "Received:",
         count,
     )
 

@@ -29,6 +29,10 @@ RECONNECTS = 3
 EMPTY = 100
 
 
+class SourceLost(OSError):
+    """Says that a camera or stream gives no more frames."""
+
+
 class Capture:
     """Iterates over frames and the times at which they were read.
 
@@ -49,7 +53,8 @@ class Capture:
     Raises:
         FileNotFoundError: If there is no file or folder.
         OSError: If there is no camera, or it, the stream or the film cannot be
-            read; also while frames are read.
+            read.
+        SourceLost: While frames are read, if a live source gives no more.
 
     Example:
 
@@ -144,7 +149,7 @@ class Capture:
                     )
                 return
             if tries == RECONNECTS:
-                raise OSError(
+                raise SourceLost(
                     f"{printable(self._source)} gave no frame, and was opened "
                     f"{RECONNECTS} times again"
                 )

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.checks import check_positive_integer
-from keras_nfnets.demo.capture import Capture
+from keras_nfnets.checks import check_positive_integer, complain
+from keras_nfnets.demo.capture import Capture, SourceLost
 from keras_nfnets.demo.overlay import draw
 from keras_nfnets.demo.screen import Film, Window, check_film
 from keras_nfnets.extras import require
@@ -76,7 +76,8 @@ def run(
     """Shows what a classifier calls the frames of a source.
 
     In the window the key `q` quits and `s` saves a frame as `frame-N.png`.
-    Ctrl-C quits as well. A film then holds the frames so far.
+    Ctrl-C quits as well. A film then holds the frames so far, and also if a
+    camera or stream is lost.
 
     Args:
         classifier: `Classifier`.
@@ -113,7 +114,7 @@ def run(
     # The network is compiled now, so that no frame waits for it.
     classifier.classify(np.zeros((64, 64, 3), "uint8"))
     capture = Capture(source, cv2)
-    speed = Speed()
+    speed, lost = Speed(), None
     with contextlib.ExitStack() as stack:
         stack.callback(capture.close)
         film = None
@@ -123,8 +124,16 @@ def run(
         screen = Window(cv2) if window else None
         if screen is not None:
             stack.callback(screen.close)
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             _show(classifier, capture, speed, film, screen, max_frames, cv2)
+        except KeyboardInterrupt:
+            pass
+        except SourceLost as error:
+            if film is None or not speed.frames:
+                raise
+            lost = error  # The film is finished first.
+    if lost is not None:
+        raise SourceLost(f"{lost}; {save} has the frames before")
     speed.dropped = capture.dropped
     return speed
 
@@ -141,7 +150,11 @@ def _show(classifier, capture, speed, film, screen, max_frames, cv2):
     """
     last = time.perf_counter()
     for frame, read_at in capture:
-        (classes,) = classifier.classify(frame, TOP)
+        try:
+            (classes,) = classifier.classify(frame, TOP)
+        except ValueError as error:
+            complain(f"error: {error}")  # A frame is too narrow for the crop.
+            continue
         now = time.perf_counter()
         speed.add(now - last, now - read_at)
         last = now

@@ -123,7 +123,10 @@ class Film:
                 self._size,
             )
             if not self._writer.isOpened():
-                raise OSError(f"OpenCV cannot write {str(self._path)!r}")
+                raise OSError(
+                    f"OpenCV cannot write {self._path.name!r} with frames of "
+                    f"{width} x {height} pixels"
+                )
         if (width, height) != self._size:
             picture = self._cv2.resize(picture, self._size)
         self._writer.write(picture[..., ::-1].copy())
@@ -152,7 +155,7 @@ def check_film(path, overwrite):
 
     Raises:
         FileExistsError: If there is a file at the path, and `overwrite` is
-            false.
+            false; or a folder.
         ValueError: If the path ends in no suffix of `CODECS`.
     """
     path = Path(path)
@@ -160,6 +163,10 @@ def check_film(path, overwrite):
         raise ValueError(
             f"`save` must end in one of {sorted(CODECS)}. "
             f"Received: save={str(path)!r}"
+        )
+    if path.is_dir():
+        raise FileExistsError(
+            f"`save` must be a file, not a folder. Received: save={str(path)!r}"
         )
     if path.exists() and not overwrite:
         raise FileExistsError(

@@ -38,9 +38,8 @@ def check(request, run):
     """
     inputs = _inputs(request)
     normalized = [request.normalized(x) if x.ndim == 4 else x for x in inputs]
-    if len(inputs) == 1:
-        normalized = normalized[0]
-    outputs = request.model.predict_on_batch(normalized)
+    packed = tree.pack_sequence_as(request.model.input, normalized)
+    outputs = request.model.predict_on_batch(packed)
     expected = named(outputs)
     actual = run(inputs)
     bound = _bound(request)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.checks import MAX_PIXELS
+from keras_nfnets.checks import MAX_PIXELS, check_positive_integer
 from keras_nfnets.data.crop import Crop
 from keras_nfnets.files import replacing
 
@@ -83,15 +83,53 @@ class Description:
         beside = cls.beside(path)
         try:
             fields = json.loads(beside.read_text("utf-8"))
+            _check_fields(fields)
             crop = Crop(**fields["crop"])
-            names = [str(name) for name in fields["class_names"]]
-            numbers = (int(fields[key]) for key in ("channels", "max_pixels"))
-            return cls(names, crop, *numbers)
+            return cls(
+                *(fields["class_names"], crop),
+                *(fields[key] for key in ("channels", "max_pixels")),
+            )
         except OSError as error:
             problem: object = error.strerror or error
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"
         raise ValueError(
             f"{str(beside)!r} must be the description that `keras-nfnets "
             f"export` writes beside a file. Received: {problem}"
+        )
+
+
+def _check_fields(fields):
+    """Raises a ValueError for a value that a classifier cannot work with."""
+    names = fields["class_names"]
+    texts = isinstance(names, list) and all(isinstance(x, str) for x in names)
+    if not texts or not names:
+        raise ValueError("`class_names` must be a list of strings")
+    if fields["channels"] not in (1, 3):
+        raise ValueError(
+            f"`channels` must be 1 or 3. Received: {fields['channels']!r}"
+        )
+    check_positive_integer(max_pixels=fields["max_pixels"])
+    if not isinstance(fields["crop"], dict):
+        raise ValueError("`crop` must be an object")
+    for name in ("squash", "antialias"):
+        if not isinstance(fields["crop"].get(name, True), bool):
+            raise ValueError(f"`{name}` must be true or false")
+
+
+def check_names(description, model):
+    """Raises a ValueError unless there is a name for each class of a model.
+
+    Args:
+        description: `Description`.
+        model: A Keras model.
+    """
+    outputs = model.output_shape
+    classifies = isinstance(outputs, tuple) and len(outputs) == 2
+    count = outputs[-1] if classifies else None
+    if len(description.class_names) != count:
+        raise ValueError(
+            "`description` must have one name for each class that the model "
+            f"returns. Received: {len(description.class_names)} names and "
+            f"output_shape={outputs}"
         )

@@ -7,14 +7,19 @@ Only then the files move to their path.
 
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
 from keras_nfnets.export import comparison
-from keras_nfnets.export.description import Description
+from keras_nfnets.export.arguments import (
+    calibration_batches,
+    check_free,
+    check_statistics,
+    check_suffix,
+)
+from keras_nfnets.export.description import Description, check_names
 from keras_nfnets.export.formats import FORMATS
 from keras_nfnets.export.request import Request
 from keras_nfnets.export.sizes import at_size
@@ -62,8 +67,8 @@ def export(
         calibrate: Array of images as the file takes them, or an iterable of
             batches, for `"int8"`. Every activation gets the range of values
             that these images lead to. Defaults to `None`.
-        overwrite: Boolean, whether what is at the path is replaced. Defaults to
-            `False`.
+        overwrite: Boolean, whether what is at the path is replaced: a file, or
+            the folder of a SavedModel. Defaults to `False`.
         mean: Float or sequence of floats, one per channel, that training
             subtracted from each pixel. With `mean` and `std` the file takes
             pixels in [0, 255]. Defaults to `0.0`.
@@ -75,12 +80,14 @@ def export(
 
     Raises:
         FileExistsError: If there is something at the path, and `overwrite` is
-            false.
+            false; or a folder that is no SavedModel.
         ImportError: If a package that the format needs is not installed.
         RuntimeError: If the file computes something else than the model.
-        ValueError: If the format or the precision is unknown, if `std` is not
-            positive, if `"int8"` has no images to calibrate with, or if the
-            format cannot hold some of the layers; they are named.
+        ValueError: If the format or the precision is unknown, if `mean` or
+            `std` does not fit the channels or `std` is not positive, if
+            `"int8"` has no images to calibrate with or these have another
+            shape, if the description has not one name for each class, or if
+            the format cannot hold some of the layers; they are named.
 
     Example:
 
@@ -89,12 +96,16 @@ def export(
     ... )
     """
     kind = _format(format, precision, calibrate)
-    _check_free(path, overwrite)
+    check_free(path, overwrite)
     for package in kind.packages:
         require(package, extra=kind.extra)
-    if not np.all(np.asarray(std) > 0):
-        raise ValueError(f"`std` must be positive. Received: std={std}")
     model = at_size(model, size)
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    check_statistics(mean, std, shapes)
+    if description is not None:
+        check_names(description, model)
+    batches = calibration_batches(calibrate, shapes)
+    check_suffix(path, kind.suffix, format)
     with placing(path) as temporary:
         request = Request(
             model,
@@ -102,7 +113,7 @@ def export(
             precision,
             mean,
             std,
-            _batches(calibrate),
+            batches,
             description,
         )
         if description is not None:
@@ -130,31 +141,6 @@ def _format(format, precision, calibrate):
             "precision='int8'. Received: calibrate=None"
         )
     return kind
-
-
-def _check_free(path, overwrite):
-    """Raises a FileExistsError if something at a path must not be replaced."""
-    if Path(path).exists() and not overwrite:
-        raise FileExistsError(
-            "`path` must be free, or `overwrite` true. "
-            f"Received: path={str(path)!r}, which exists"
-        )
-
-
-def _batches(calibrate):
-    """Returns the images to calibrate with as a list of batches."""
-    if calibrate is None:
-        return None
-    if hasattr(calibrate, "ndim"):
-        # Calibration holds all activations of a batch: batches are small.
-        calibrate = np.array_split(calibrate, -(-len(calibrate) // 8))
-    batches = [np.asarray(batch, "float32") for batch in calibrate]
-    if not batches or any(batch.ndim < 2 for batch in batches):
-        raise ValueError(
-            "`calibrate` must be images, or batches of images, and not empty. "
-            f"Received: shapes={[batch.shape for batch in batches]}"
-        )
-    return batches
 
 
 def _check(kind, request, path):

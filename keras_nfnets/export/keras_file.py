@@ -34,7 +34,7 @@ def load(path):
     model = keras.saving.load_model(path, compile=False)
 
     def run(inputs):
-        inputs = inputs if len(inputs) > 1 else inputs[0]
-        return tree.flatten(model.predict_on_batch(inputs))
+        packed = tree.pack_sequence_as(model.input, inputs)
+        return tree.flatten(model.predict_on_batch(packed))
 
     return run

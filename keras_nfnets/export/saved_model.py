@@ -17,7 +17,8 @@ import numpy as np
 from keras_nfnets.annotations import FilePath, Shape
 from keras_nfnets.data.crop import Crop
 from keras_nfnets.export import folding
-from keras_nfnets.export.description import Description
+from keras_nfnets.export.arguments import check_statistics
+from keras_nfnets.export.description import Description, check_names
 from keras_nfnets.export.signatures import add_signatures
 from keras_nfnets.export.tensorflow_process import in_tensorflow
 from keras_nfnets.extras import require
@@ -87,10 +88,9 @@ def export_saved_model(
             f"Received: backend={keras.backend.backend()!r}"
         )
     require("tensorflow", extra="tensorflow")
+    shape = _image_shape(model, input_shape)
+    check_statistics(mean, std, [(None, *shape)])
     offset, scale = np.float32(mean), np.float32(std)
-    if not np.all(scale > 0):
-        raise ValueError(f"`std` must be positive. Received: std={scale}")
-    shape = input_shape or model.input_shape[1:]
     described = _described(model, shape, description)
     if fold and folding.is_functional(model):
         model = folding.fold(model, keep_unknown=True)
@@ -123,6 +123,21 @@ def _named_errors():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
+def _image_shape(model, given):
+    """Returns the shape of the images of a model, which must be its input."""
+    shapes = [given or model.input_shape[1:]]
+    if folding.is_functional(model) and given is None:
+        shapes = [tensor.shape[1:] for tensor in model.inputs]
+    shape = tuple(shapes[0])
+    if len(shapes) != 1 or len(shape) != 3:
+        raise ValueError(
+            "`model` must have one input of images, (height, width, channels), "
+            "for a SavedModel with signatures; `model.export` writes others. "
+            f"Received: inputs of the shapes {shapes}"
+        )
+    return shape
+
+
 def _described(model, shape, description):
     """Returns the `Description` of a classifier, or `None` for another model.
 
@@ -137,13 +152,7 @@ def _described(model, shape, description):
         crop = Crop(height, height) if height and height == width else None
         names = [f"class {i}" for i in range(outputs[-1])]
         return Description(names, crop, channels)
-    count = outputs[-1] if classifies else None
-    if len(description.class_names) != count:
-        raise ValueError(
-            "`description` must have one name for each class that the model "
-            f"returns. Received: {len(description.class_names)} names and "
-            f"output_shape={outputs}"
-        )
+    check_names(description, model)
     return description
 
 

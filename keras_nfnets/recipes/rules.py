@@ -17,6 +17,9 @@ from keras_nfnets.checks import (
 from keras_nfnets.image_size import sides
 from keras_nfnets.variants.plan import MIN_SIZE
 
+# A shift by ten times as many pixels is still exact in float32.
+MAX_MAGNITUDE = 10**6
+
 _RULES = (
     (
         check_positive_integer,
@@ -71,6 +74,11 @@ def _check_bounds(recipe):
         raise ValueError(
             "`warmup_epochs` must be below `epochs`. "
             f"Received: {recipe.warmup_epochs} and {recipe.epochs}"
+        )
+    if recipe.randaugment_magnitude > MAX_MAGNITUDE:
+        raise ValueError(
+            f"`randaugment_magnitude` must not be above {MAX_MAGNITUDE}. "
+            f"Received: {recipe.randaugment_magnitude}"
         )
     for name in ("sam_fraction", "backbone_multiplier", "crop_area"):
         if not getattr(recipe, name) <= 1:

@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.checks import check_positive_integer
+from keras_nfnets.checks import check_positive_integer, printable
 from keras_nfnets.data import pixels
-from keras_nfnets.data.images import decode_content, decode_file
+from keras_nfnets.data.images import (
+    decode_content,
+    decode_file,
+    named_errors,
+)
 from keras_nfnets.image_size import Size
 from keras_nfnets.models.preset_model import PresetModel
 from keras_nfnets.runs import networks
@@ -91,23 +95,29 @@ class Classifier:
         Args:
             image: String or path of a PNG or JPEG file, bytes of its content,
                 or an array `(height, width)` or `(height, width, channels)`
-                of 1 or 3 channels (RGB) with values in [0, 255].
+                of 1 or 3 channels (RGB) with values in [0, 255]; also an image
+                of Pillow in mode `"L"` or `"RGB"`.
 
         Returns:
             A float32 array `(height, width, channels)` with values in [0, 255].
 
         Raises:
-            ValueError: If it cannot be read.
+            ValueError: If it cannot be read, or is so narrow that it would
+                have more than `max_pixels` pixels once it covers the crop.
         """
         channels = self.description.channels
         limit = self.description.max_pixels
-        if isinstance(image, bytes):
-            image = decode_content(image, channels, limit, "bytes")
+        name = "image"
+        if isinstance(image, (bytes, bytearray, memoryview)):
+            name = "bytes"
+            image = decode_content(bytes(image), channels, limit, name)
         elif isinstance(image, (str, os.PathLike)):
+            name = printable(image)
             image = decode_file(image, channels, limit)
         else:
-            image = _with_channels(np.asarray(image), channels)
-        return self.description.crop.of(image, limit).numpy()
+            image = _with_channels(_values(image), channels)
+        with named_errors(name):
+            return self.description.crop.of(image, limit).numpy()
 
     def predict(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Returns the probabilities of the classes for images from `read`.
@@ -196,6 +206,36 @@ def _network(model, variant, weights, size, runtime):
     if isinstance(model, PresetModel):
         return networks.of_preset(model, runtime)
     return networks.of_path(model, runtime)
+
+
+def _values(image):
+    """Returns an image as an array, uint8 or float32 and without NaN."""
+    mode = getattr(image, "mode", "RGB")
+    if mode not in ("L", "RGB"):
+        # The values of a palette's image, for one, are no colours.
+        raise ValueError(
+            "`image` must have the mode 'L' or 'RGB', as Pillow's "
+            f"image.convert('RGB') has. Received: mode={mode!r}"
+        )
+    values = np.asarray(image)
+    if values.dtype == np.uint8:
+        return values
+    whole = values.dtype.kind in "iu"
+    if not (whole or "float" in values.dtype.name):
+        raise ValueError(
+            "`image` must be a path, bytes or an array of numbers. "
+            f"Received: {type(image).__name__} of dtype {values.dtype}"
+        )
+    # Resizing may have carried floats out of [0, 255], but not integers.
+    low, high = (0, 255) if whole else (-np.inf, np.inf)
+    values = values.astype("float32")
+    inside = np.isfinite(values) & (values >= low) & (values <= high)
+    if not inside.all():
+        raise ValueError(
+            "`image` must have finite values in [0, 255]. "
+            f"Received: {values[~inside][0]}"
+        )
+    return values
 
 
 def _with_channels(image, channels):

@@ -4,6 +4,7 @@
 from images to probabilities, and the description of its inputs and classes.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from keras_nfnets.models.preset_model import WEIGHTS, PresetModel
 from keras_nfnets.models.presets import from_preset
 from keras_nfnets.options import EXPORTS, RUNTIMES
 from keras_nfnets.runs.folder import Run
-from keras_nfnets.variants.plan import resolve_variant
+from keras_nfnets.variants.plan import check_smallest, resolve_variant
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights import hub
 from keras_nfnets.weights.published import fetch
@@ -122,8 +123,43 @@ def _of_file(path, runtime):
             f"Received: runtime={runtime!r}"
         )
     description = Description.read(path)
-    run = FORMATS[wanted].load(path)
-    return Network(lambda images: run([images])[0], description)
+    with _named_errors(path):
+        run = FORMATS[wanted].load(path)
+    return Network(_checked(run, path, description), description)
+
+
+def _checked(run, path, description):
+    """Returns a function of images that raises errors with the file's name."""
+    classes = len(description.class_names)
+
+    def run_images(images):
+        with _named_errors(path):
+            rows = run([images])[0]
+        if np.shape(rows) != (len(images), classes):
+            raise ValueError(
+                f"{str(path)!r} must return a number for each of the {classes} "
+                f"classes in {str(Description.beside(path))!r}. "
+                f"Received: outputs of the shape {np.shape(rows)}"
+            )
+        return rows
+
+    return run_images
+
+
+@contextlib.contextmanager
+def _named_errors(path):
+    """Raises what a runtime says of a file as a ValueError with its name."""
+    try:
+        yield
+    except ImportError:
+        raise
+    # Every runtime raises errors of its own classes.
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"`model` must be a file as `keras-nfnets export` writes it, with "
+            f"its description. Received: {str(path)!r}, and {reason[0]}"
+        ) from error
 
 
 def of_run(path: FilePath) -> Network:
@@ -195,10 +231,12 @@ def of_variant(
         A `Network`.
 
     Raises:
-        ValueError: If the file is not of this variant, or has no classifier.
+        ValueError: If the file is not of this variant, or has no classifier,
+            or the size is below the smallest that networks take.
     """
     if size is not None:
         size = checked_size(size=size)
+        check_smallest(size=size)
     if weights == "imagenet":
         weights = fetch(variant)
     classes = weight_files.classes_in(weights)

@@ -7,10 +7,25 @@ for every block. `models.nfnet` and `complexity` both build from it.
 import math
 
 from keras_nfnets.checks import unknown_name
+from keras_nfnets.image_size import Size, sides
 from keras_nfnets.variants.table import VARIANTS, Variant
 
 # Stem and stages of every network halve the image five times.
 MIN_SIZE = 32
+
+
+def check_smallest(**arguments: Size) -> None:
+    """Raises a ValueError for images that are too small for the networks.
+
+    Args:
+        **arguments: Sizes by the names of the arguments.
+    """
+    for name, size in arguments.items():
+        if min(sides(size)) < MIN_SIZE:
+            raise ValueError(
+                f"`{name}` must be at least {MIN_SIZE} pixels a side. "
+                f"Received: {name}={size}"
+            )
 
 
 def resolve_variant(variant: str | Variant) -> tuple[Variant, str]:

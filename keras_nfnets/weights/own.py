@@ -79,8 +79,17 @@ def _compare(model, path):
             return Difference(classes, fitted=True)
     raise ValueError(
         "`weights` must be of the same network: the arrays in "
-        f"{str(path)!r} have other shapes.{hint(stored)}"
+        f"{str(path)!r} have other shapes, {_shown(extra)} where the model "
+        f"has {_shown(missing)}.{hint(stored)}"
     )
+
+
+def _shown(shapes):
+    """Returns the first of the shapes that only one side has, as text."""
+    first = [str(shape) for shape in list(shapes.elements())[:3]]
+    rest = shapes.total() - len(first)
+    more = [f"{rest} more"] if rest else []
+    return ", ".join(first + more) or "none"
 
 
 def _load_all_or_nothing(model, path, difference):

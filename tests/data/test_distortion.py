@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers import Reference
 
 from keras_nfnets.data import byte_images, distort
 from keras_nfnets.data.operations import OPERATIONS
+from keras_nfnets.recipes.rules import MAX_MAGNITUDE
 
 REFERENCE = Reference("randaugment")
 CASES = REFERENCE.meta["cases"]
@@ -151,15 +153,29 @@ def test_cutout_is_a_grey_square_anywhere():
     assert len(np.unique(np.concatenate([grey, other]), axis=0)) > 120
 
 
+@pytest.mark.parametrize("operation", sorted(OPERATIONS))
+def test_the_largest_magnitude_is_computed(operation):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = distort(noise((5, 7, 3)), operation, MAX_MAGNITUDE)
+    # A shift out of the image leaves grey alone.
+    if operation in ("translate_x", "translate_y", "cutout"):
+        assert (found == 128).all()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (dict(images=np.zeros((4, 4, 3))), "`images` must be of dtype uint8"),
         (dict(images=noise((4, 4))), r"`images` must be .*shape=\(4, 4\)"),
         (dict(images=noise((1, 0, 4, 3))), "`images` must have a pixel"),
+        (dict(images=noise((1, 2**15, 1))), "`images` must have sides of"),
+        (dict(operation=["rotate"]), "`operation` must be one of"),
         (dict(operation="rotat"), "Did you mean 'rotate'.*='rotat'"),
-        (dict(magnitude=-1), "`magnitude` must be .*magnitude=-1"),
-        (dict(magnitude=float("nan")), "`magnitude` must be .*nan"),
+        (dict(magnitude=-1), "`magnitude` must not be negative.*=-1"),
+        (dict(magnitude=float("nan")), "`magnitude` must not be.*nan"),
+        (dict(magnitude=float("inf")), "`magnitude` must not be above"),
+        (dict(magnitude="5"), "`magnitude` must .*magnitude='5'"),
         (dict(sign=0), "`sign` must be 1 or -1. Received: sign=0"),
         (dict(seed=-1), "`seed` must be"),
     ],

@@ -2,6 +2,7 @@
 
 import types
 
+import keras
 import numpy as np
 import pytest
 from helpers import BACKEND
@@ -162,6 +163,54 @@ def test_full_disk_leaves_no_film(run, film, tmp_path, monkeypatch):
     assert next(free, None) is None and not any(tmp_path.iterdir())
 
 
+def test_a_lost_stream_leaves_the_film_so_far(run, tmp_path, monkeypatch):
+    class Lost:
+        live, fps, dropped = True, 25.0, 0
+
+        def __init__(self, source, cv2):
+            pass
+
+        def __iter__(self):
+            yield np.zeros((*SIZE, 3), "uint8"), 0.0
+            yield np.zeros((*SIZE, 3), "uint8"), 0.0
+            raise loop.SourceLost("rtsp://host/x gave no frame")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(loop, "Capture", Lost)
+    out = tmp_path / "out.mp4"
+    with pytest.raises(OSError, match="no frame; .*out.mp4 has the frames"):
+        loop.run(Classifier(run.path), "rtsp://host/x", out, window=False)
+    assert len(frames(out)) == 2
+
+
+def test_a_frame_that_cannot_be_classified_is_passed_over(
+    run, film, monkeypatch, capsys
+):
+    classifier = Classifier(run.path)
+    classify, seen = classifier.classify, []
+
+    def refuse_one(image, *top):
+        seen.append(image)
+        if len(seen) == 3:  # the second frame; the first call warms up
+            raise ValueError("image: too narrow")
+        return classify(image, *top)
+
+    monkeypatch.setattr(classifier, "classify", refuse_one)
+    speed = loop.run(classifier, film, window=False, max_frames=3)
+    assert speed.frames == 3 and len(seen) == 5
+    assert capsys.readouterr().err == "keras-nfnets: error: image: too narrow\n"
+
+
+def test_frames_that_no_film_has_are_told(run, tmp_path):
+    keras.utils.save_img(tmp_path / "pixel.png", np.zeros((1, 1, 3)))
+    arguments = (tmp_path / "pixel.png", tmp_path / "out.mp4", False)
+    with pytest.raises(OSError, match="'out.mp4' with frames of 1 x 1 pixels"):
+        loop.run(Classifier(run.path), *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["pixel.png"]
+
+
 def test_bad_requests(run, film, tmp_path, monkeypatch):
     classifier = Classifier(run.path)
     with pytest.raises(ValueError, match="`save` must end in one of"):
@@ -169,6 +218,9 @@ def test_bad_requests(run, film, tmp_path, monkeypatch):
     (tmp_path / "out.mp4").touch()
     with pytest.raises(FileExistsError, match="--overwrite"):
         loop.run(classifier, film, save=tmp_path / "out.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(FileExistsError, match="a file, not a folder"):
+        loop.run(classifier, film, tmp_path / "folder.mp4", overwrite=True)
     with pytest.raises(ValueError, match="`max_frames` must be a positive"):
         loop.run(classifier, film, max_frames=0)
     monkeypatch.setitem(loop.require.__globals__, "importlib", _Missing())

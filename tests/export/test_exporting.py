@@ -186,6 +186,55 @@ def test_path_that_is_taken(model, tmp_path):
     assert names(tmp_path) == ["model.keras"]
 
 
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_a_folder_of_other_things_stays(kind, model, tmp_path):
+    for module in needs[kind]:
+        pytest.importorskip(module)
+    path = tmp_path / "thesis.keras"
+    path.mkdir()
+    (path / "chapter").write_text("mine")
+    with pytest.raises(FileExistsError, match="holds other things than a Sav"):
+        export(model, path, kind, overwrite=True)
+    assert (path / "chapter").read_text() == "mine"
+    assert names(tmp_path) == ["thesis.keras"]
+
+
+@one_backend
+def test_a_folder_that_is_not_there_is_named(model, tmp_path):
+    path = tmp_path / "none" / "model.keras"
+    with pytest.raises(FileNotFoundError) as error:
+        export(model, path, "keras")
+    assert error.value.filename == str(path)
+
+
+@one_backend
+@pytest.mark.parametrize("kind", ["keras", "onnx", "litert"])
+def test_inputs_of_a_dictionary_are_compared(kind, tmp_path):
+    for module in needs[kind]:
+        pytest.importorskip(module)
+    inputs = dict(
+        zebra=keras.Input((8, 8, 3), name="zebra"),
+        ape=keras.Input((5,), name="ape"),
+    )
+    x = keras.layers.GlobalAveragePooling2D()(inputs["zebra"])
+    x = keras.layers.Concatenate()([x, inputs["ape"]])
+    both = keras.Model(inputs, keras.layers.Dense(2)(x))
+    path = tmp_path / f"model{FORMATS[kind].suffix}"
+    export(both, path, kind)
+    ape, zebra = np.ones((1, 5), "float32"), np.ones((1, 8, 8, 3), "float32")
+    (found,) = FORMATS[kind].load(path)([ape, zebra])
+    expected = both.predict_on_batch(dict(zebra=zebra, ape=ape))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    other = tmp_path / f"other{path.suffix}"
+    with pytest.raises(ValueError, match="`mean` must be 0 and `std` 1"):
+        export(both, other, kind, mean=1.0)
+    if kind == "onnx":
+        options = dict(precision="int8", calibrate=zebra)
+        with pytest.raises(ValueError, match="one input to be calibrated"):
+            export(both, other, kind, **options)
+    assert names(tmp_path) == [path.name]
+
+
 @one_backend
 @pytest.mark.parametrize("damage", ["value", "shape", "nan"])
 def test_deviation_is_an_error_and_leaves_nothing(
@@ -215,6 +264,10 @@ def test_deviation_is_an_error_and_leaves_nothing(
     assert path.read_text() == "old" and names(tmp_path) == ["model.keras"]
 
 
+def _images(count, channels=3):
+    return np.zeros((count, 32, 32, channels), "float32")
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -225,7 +278,20 @@ def test_deviation_is_an_error_and_leaves_nothing(
         (dict(format="keras", size=0), "`size` must be a positive integer"),
         (dict(format="keras", size="all"), "`size` must be a positive integer"),
         (dict(format="keras", std=0.0), "`std` must be positive"),
+        (dict(format="keras", mean=[1.0, 2.0]), "`mean` must be a finite num"),
+        (dict(format="keras", mean=[]), r"`mean` must be .*mean=\[\]"),
+        (dict(format="keras", mean=np.nan), "`mean` must be .*mean=nan"),
+        (dict(format="keras", std="1"), "`std` must be a finite number"),
         (dict(format="keras", calibrate=[]), "`calibrate` must be images"),
+        (dict(format="keras", calibrate="digits"), "`calibrate` must be imag"),
+        (dict(format="keras", calibrate=_images(0)), "`calibrate` must be im"),
+        (dict(format="keras", calibrate=_images(2)[0]), "`calibrate` must be"),
+        (
+            dict(format="keras", calibrate=_images(2, 1)),
+            r"shape \(None, 32, 32, 3\).*Received: shapes=\[\(2, 32, 32, 1\)",
+        ),
+        (dict(format="keras", calibrate=_images(2) * np.nan), "finite values"),
+        (dict(format="keras"), "`path` must end in '.keras' for format="),
     ],
 )
 def test_bad_input(arguments, message, model, tmp_path):

@@ -109,6 +109,20 @@ def test_std_must_be_positive(tmp_path, model):
 
 
 @writes_saved_models
+def test_inputs_must_be_one_of_images(tmp_path):
+    pytest.importorskip("tensorflow")
+    vector = keras.Input((5,))
+    dense = keras.layers.Dense(2)
+    for model in (
+        keras.Model(vector, dense(vector)),
+        keras.Model([vector, vector], dense(vector)),
+    ):
+        with pytest.raises(ValueError, match="one input of images"):
+            export_saved_model(model, tmp_path / "saved_model")
+    assert not any(tmp_path.iterdir())
+
+
+@writes_saved_models
 def test_failed_export_leaves_the_old_one(tmp_path, model, monkeypatch):
     pytest.importorskip("tensorflow")
     folder = tmp_path / "saved_model"

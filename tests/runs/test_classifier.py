@@ -1,6 +1,9 @@
 """A classifier names what images show, the same from every kind of model."""
 
+import dataclasses
+import io
 import json
+import os
 import sys
 
 import numpy as np
@@ -12,6 +15,7 @@ import keras_nfnets
 from keras_nfnets import Classifier, cli
 from keras_nfnets.cli import commands
 from keras_nfnets.data.images import decode_content
+from keras_nfnets.export import Description
 
 for module in ("tensorflow", "PIL", "matplotlib"):
     pytest.importorskip(module)
@@ -142,6 +146,109 @@ def test_bad_input(tmp_path, run, classifier):
     for shape in ((0, 4, 3), (4, 4, 2), (4,)):
         with pytest.raises(ValueError, match="`image` must have the shape"):
             classifier.read(np.zeros(shape))
+
+
+def test_arrays_that_are_no_pixels_are_refused(classifier):
+    image = np.full((8, 9, 3), 7, "uint8")
+    expected = classifier.read(image)
+    for same in (image.astype("uint32"), image.astype("float16")):
+        np.testing.assert_array_equal(classifier.read(same), expected)
+    for other, message in (
+        (np.full((8, 9, 3), np.nan), "finite values.*nan"),
+        (np.full((8, 9, 3), 65535, "uint16"), "finite values.*65535"),
+        (np.ones((8, 9), bool), "an array of numbers.*bool"),
+        (np.array([["a"]]), "an array of numbers.*ndarray"),
+        (None, "an array of numbers.*NoneType"),
+    ):
+        with pytest.raises(ValueError, match=f"`image` must .*{message}"):
+            classifier.read(other)
+
+
+def test_pillows_images_must_have_plain_colours(classifier):
+    pillow = pytest.importorskip("PIL.Image")
+    image = pillow.open(io.BytesIO(photo()))
+    np.testing.assert_array_equal(
+        classifier.read(image), classifier.read(photo())
+    )
+    with pytest.raises(ValueError, match="mode 'L' or 'RGB'.*mode='P'"):
+        classifier.read(image.convert("P"))
+
+
+def test_contents_need_not_be_bytes(classifier):
+    content = photo()
+    for same in (bytearray(content), memoryview(content)):
+        np.testing.assert_array_equal(
+            classifier.read(same), classifier.read(content)
+        )
+
+
+def test_an_image_too_narrow_for_the_crop_is_named(run, classifier, tmp_path):
+    path = tmp_path / "narrow.png"
+    path.write_bytes(photo(shape=(4000, 1)))
+    covering = dataclasses.replace(classifier.description.crop, squash=False)
+    other = Classifier(run.path, max_pixels=10**5)
+    other.description = dataclasses.replace(other.description, crop=covering)
+    message = "resized, it must not have more pixels.*100000. Received: 64000"
+    with pytest.raises(ValueError, match=f"narrow.png: {message}"):
+        other.classify([photo(), path])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(class_names="abcdef"), "`class_names` must be a list of str"),
+        (dict(class_names=["a", 1]), "`class_names` must be a list of str"),
+        (dict(channels=2), "`channels` must be 1 or 3"),
+        (dict(max_pixels=-1), "`max_pixels` must be a positive integer"),
+        (dict(max_pixels=float("inf")), "`max_pixels` must be a positive"),
+        (dict(crop=dict(size=32, resized=32, squash="no")), "`squash` must"),
+        (dict(crop=[]), "`crop` must be an object"),
+    ],
+)
+def test_edited_descriptions_are_refused(
+    changes, message, classifier, tmp_path
+):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"")
+    content = dataclasses.asdict(classifier.description) | changes
+    Description.beside(path).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"model.onnx.json' must.*({message})"):
+        Classifier(path)
+
+
+def test_a_file_that_does_not_fit_its_description_is_named(
+    run, classifier, tmp_path
+):
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module)
+    path = tmp_path / "model.onnx"
+    commands.export(run.path, format="onnx", out=path)
+    described = classifier.description
+    few = dataclasses.replace(described, class_names=NAMES[:-1])
+    grey = dataclasses.replace(described, channels=1)
+    for other, message in (
+        (few, "a number for each of the 5 classes"),
+        (grey, "with its description. Received: '.*model.onnx'"),
+    ):
+        other.write(path)
+        with pytest.raises(ValueError, match=message):
+            Classifier(path).classify(photo())
+    path.write_bytes(b"garbage")
+    with pytest.raises(
+        ValueError, match="`model` must be a file as.*model.onn"
+    ):
+        Classifier(path)
+
+
+def test_names_that_are_not_utf8_are_printed(run, command, tmp_path):
+    path = os.fsencode(tmp_path / "cat") + b"\xff.png"
+    with open(path, "wb") as file:
+        file.write(photo())
+    status, output, errors = command(
+        "predict", run.path, tmp_path, "--format", "csv"
+    )
+    assert status == 0, errors
+    assert output.splitlines()[1].startswith(f"{tmp_path}/cat\\xff.png,")
 
 
 def test_predict_takes_folders_and_writes_formats(run, command, classifier):

@@ -78,6 +78,14 @@ def test_only_rgb_is_fitted(tmp_path_factory, name):
         build(4, weights=folder / name)
 
 
+def test_refused_channels_are_shown(tmp_path_factory):
+    folder = save(build(1), tmp_path_factory.mktemp("grey"))
+    kernel = r"\(3, 3, {}, 4\)"
+    message = f"{kernel.format(1)} where the model has {kernel.format(4)}"
+    with pytest.raises(ValueError, match=message):
+        build(4, weights=folder / "f.keras")
+
+
 def test_fits_is_about_channels_alone():
     assert fits((3, 3, 3, 16), (3, 3, 1, 16))
     assert not fits((3, 3, 3, 16), (3, 3, 3, 16))

@@ -87,7 +87,9 @@ class Walk:
             ValueError: If a layer has settings that have no form in ONNX.
         """
         tensors = [
-            keras.Input(batch_shape=x.shape, dtype=tensor.dtype)
+            keras.Input(
+                batch_shape=x.shape, dtype=tensor.dtype, name=tensor.name
+            )
             for x, tensor in zip(inputs, model.inputs, strict=True)
         ]
         for tensor, value in zip(tensors, inputs, strict=True):
