@@ -48,6 +48,7 @@ KNOW_THEIR_BACKEND = {
     "export.saved_model",
     "training.optimizers",
     "layers.remat",
+    "layers.several_devices",
     "layers.tensorflow_cpu",
     "tpu.compiling",
     "training.unitwise",
