@@ -12,9 +12,10 @@ import os
 import sys
 import time
 
-import timm
 import torch
-from timm.data import ImageDataset, create_loader
+from timm_import import timm
+
+from timm.data import ImageDataset, create_loader  # isort: skip
 
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("folder")
