@@ -3,19 +3,21 @@
 #
 # Colab's TPU runtime is one v5e chip, with JAX and Keras and without
 # TensorFlow. Kaggle's has eight of these chips. Keras on JAX runs on both by
-# the same code; where there is no TPU, this notebook takes four virtual devices
-# of the CPU, and small images. Two minutes there.
+# the same code. Where there is no TPU, this notebook takes four virtual devices
+# of the CPU and a small network: two minutes on two CPU cores.
 #
 # - JAX: one chip on Colab, eight on Kaggle by `DataParallel`.
 # - TensorFlow: Colab's TPU runtime has none, and its last build for TPUs,
 #   `tensorflow-tpu` 2.19, has no wheel for the Python there. So `TPUStrategy`
-#   does not work on Colab. Kaggle has `tensorflow-cpu`, which reads images.
+#   does not work on Colab. Where that wheel is installed,
+#   `distribution.scope` below opens a `TPUStrategy`.
+# - Kaggle's TPU image has `tensorflow-cpu`, which reads images.
 #
 # No TPU was at hand where this was written: it ran on virtual devices, and the
 # TPU's own compiler took its step (`keras-nfnets tpu-compile`).
 
 # %%
-# On Colab this installs the library; elsewhere it is there already.
+# On Colab this installs the library.
 import importlib.util
 
 if importlib.util.find_spec("keras_nfnets") is None:
@@ -28,35 +30,30 @@ QUICK = False  # a test sets this, for fewer steps
 # %% [markdown]
 # ## The devices
 #
-# The backend is chosen before Keras is imported. A runtime with a TPU has
-# `libtpu`; without one, JAX makes four devices of the CPU.
+# The backend is chosen before Keras is imported. The flag for XLA says how many
+# devices a CPU stands for; a TPU does not read it.
 
 # %%
 import os
 
 os.environ["KERAS_BACKEND"] = "jax"
-HAS_TPU = importlib.util.find_spec("libtpu") is not None and os.path.exists(
-    "/dev/vfio/0"
-)
-if not HAS_TPU:
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
-
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import jax
 import keras
-import numpy as np
 
 import keras_nfnets
 
+HAS_TPU = jax.default_backend() == "tpu"
 jax.devices()
 
 # %% [markdown]
-# ## The network and its step
+# ## The network and its recipe
 #
-# On a TPU computing in bfloat16 is faster and takes half of the memory.
+# On a TPU, computing in bfloat16 is faster and takes half of the memory.
 # Weights, standardization, the norms of AGC and the loss stay in float32.
-# `distribution.scope` takes all devices that it finds. AGC clips the gradient
-# of the global batch, after the sum over devices.
+#
+# A recipe holds the papers' settings for a network. `scaled` fits the learning
+# rate to another batch, and the warm-up to a shorter training.
 
 # %%
 if HAS_TPU:
@@ -65,8 +62,9 @@ name, size, batch = (
     ("nfnet_f0", 192, 256) if HAS_TPU else ("nfnet_pico", 32, 64)
 )
 recipe = keras_nfnets.recipes.get(name).scaled(
-    batch_size=batch, epochs=1 if QUICK else 8, train_size=size
+    batch_size=batch, epochs=1 if QUICK else 6, train_size=size
 )
+recipe.learning_rate, recipe.warmup_epochs, recipe.test_size
 
 # %% [markdown]
 # ## Images
@@ -80,44 +78,66 @@ recipe = keras_nfnets.recipes.get(name).scaled(
 WITH_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 
 
+def batches():
+    """Returns what `fit` reads, by tf.data, and the steps of an epoch."""
+    source = keras_nfnets.data.open_source("digits")
+    steps = source.train_count // batch
+    feed = dict(
+        x=keras_nfnets.data.train_batches(source, recipe),
+        steps_per_epoch=steps,
+        validation_data=keras_nfnets.data.test_batches(source, recipe),
+        shuffle=False,
+    )
+    return feed, steps
+
+
 def arrays():
-    """Returns digits as RGB images of the network's size, and labels."""
+    """Returns what `fit` reads, in memory, and the steps of an epoch."""
     digits = keras_nfnets.data.digits(size=size)
     images = keras_nfnets.data.normalize(
         digits.train_images, digits.mean, digits.std
     )
-    return np.repeat(images, 3, axis=-1), digits.train_labels
+    steps = len(images) // batch
+    count = steps * batch  # every batch is whole
+    feed = dict(
+        x=images[:count], y=digits.train_labels[:count], batch_size=batch
+    )
+    return feed, steps
 
 
 # %% [markdown]
 # ## Train
+#
+# `distribution.scope` takes all devices that it finds, and splits each batch
+# over them. AGC clips the gradient of the whole batch, after the sum over
+# devices. The first epoch includes the compilation.
 
 # %%
 with keras_nfnets.distribution.scope() as devices:
     print(devices)
     keras.utils.set_random_seed(0)
-    if WITH_TENSORFLOW:
-        source = keras_nfnets.data.open_source("digits")
-        steps, channels = source.train_count // batch, source.channels
-        feed = dict(
-            x=keras_nfnets.data.train_batches(source, recipe),
-            steps_per_epoch=steps,
-            validation_data=keras_nfnets.data.test_batches(source, recipe),
-            shuffle=False,
-        )
-    else:
-        x, y = arrays()
-        steps, channels = len(x) // batch, 3
-        count = steps * batch  # every batch is whole
-        feed = dict(x=x[:count], y=y[:count], batch_size=batch)
+    feed, steps = batches() if WITH_TENSORFLOW else arrays()
     model = keras_nfnets.NFNet(
         name,
-        input_shape=(size, size, channels),
+        input_shape=(None, None, 1),  # test images may be larger
         classes=10,
         **recipe.model_args(),
     )
-    model.compile(**recipe.compile_args(steps))
-    history = model.fit(**feed, epochs=recipe.epochs, verbose=2)
+    # The last test batch is padded, with images of weight 0.
+    metrics = dict(metrics=None, weighted_metrics=["accuracy"])
+    model.compile(**recipe.compile_args(steps) | metrics)
+    throughput = keras_nfnets.callbacks.Throughput(batch)
+    history = model.fit(
+        **feed, epochs=recipe.epochs, callbacks=[throughput], verbose=2
+    )
+
+# %% [markdown]
+# `images_per_second` counts steps that are compiled already. Every device has a
+# copy of the weights:
+
+# %%
+kernel = model.get_layer(index=1).trainable_variables[0]
+print(kernel.path, kernel.value.sharding)
 
 # %% [markdown]
 # ## What fits
@@ -130,11 +150,11 @@ with keras_nfnets.distribution.scope() as devices:
 # says how many images fit, and what a step costs at best.
 # `NFNet(..., remat=True)` computes each block again for its gradient, which
 # takes less memory and more time.
-
-# %% [markdown]
+#
 # ## The same by the command line
 #
 #     KERAS_BACKEND=jax keras-nfnets train --recipe nfnet_f0 \
 #         --data folder:photos --precision bfloat16 --out runs/f0
 #
-# A run that is stopped goes on with `--resume` where it was.
+# With `--resume` a run that was stopped goes on where it was.
+# [The guide to TPUs](../docs/tpu.md) has more, and pods of several hosts.

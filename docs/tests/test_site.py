@@ -6,6 +6,7 @@ other one opens each page in a browser, from a server on the loopback.
 
 import functools
 import http.server
+import json
 import threading
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,8 +21,13 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 PAGES = sorted(
     path.relative_to(SITE).as_posix() for path in SITE.rglob("*.html")
 )
-# A screenshot is taken of the start and of a page from docstrings.
-SHOWN = {"start": "index.html", "api": "generated/keras_nfnets.html"}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# A screenshot is taken of the start, a page from docstrings and a notebook.
+SHOWN = {
+    "start": "index.html",
+    "api": "generated/keras_nfnets.html",
+    "notebook": "generated/quickstart.html",
+}
 # Names of the docstrings that must have become pages with a place to link to.
 NAMES = ("keras_nfnets.AGCModel", "keras_nfnets.layers.WSConv2D")
 OWN_CHROME = ("chrome:", "data:", "about:", "devtools:")
@@ -84,6 +90,17 @@ def test_pages_load_nothing_from_elsewhere(pages):
 def test_public_names_have_their_place(pages):
     anchors = set().union(*(page.ids for page in pages.values()))
     assert anchors.issuperset(NAMES)
+
+
+def test_notebooks_are_pages_with_their_figures(pages):
+    assert len(NOTEBOOKS) == 7
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        outputs = [o for cell in cells for o in cell.get("outputs", ())]
+        figures = [o for o in outputs if "image/png" in o.get("data", ())]
+        loads = pages[f"generated/{path.stem}.html"].loads
+        images = [url for url in loads if url.startswith("../_images/")]
+        assert len(images) == len(figures), path.stem
 
 
 def test_a_lost_link_is_found(pages):

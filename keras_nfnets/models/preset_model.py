@@ -51,8 +51,8 @@ class PresetModel(AGCModel):
 
     Example:
 
-    >>> model = keras_nfnets.from_preset("hf://timm/nfnet_l0.ra2_in1k")
-    >>> crop = keras_nfnets.evaluation_crop(photo, model.variant)
+    >>> model = keras_nfnets.from_preset("nfnet_pico", load_weights=False)
+    >>> crop = keras_nfnets.evaluation_crop(images[0], model.variant)
     >>> y = model(keras_nfnets.preprocess_input(crop[None], model.variant))
     """
 
@@ -131,6 +131,7 @@ class PresetModel(AGCModel):
 
         Example:
 
+        >>> model = keras_nfnets.from_preset("nfnet_pico", load_weights=False)
         >>> model.save_to_preset("pets")
         >>> model = keras_nfnets.from_preset("pets")
         """

@@ -274,8 +274,10 @@ def variants_in(path: FilePath) -> list[str]:
 
     Example:
 
-    >>> keras_nfnets.weight_files.variants_in("eca_nfnet_l0.safetensors")
-    ['eca_nfnet_l0']
+    >>> model = keras_nfnets.NFNet("test_nfnet")
+    >>> keras_nfnets.weight_files.write(model, "test_nfnet.safetensors")
+    >>> keras_nfnets.weight_files.variants_in("test_nfnet.safetensors")
+    ['test_nfnet']
     """
     return fitting_variants(_shapes(path))
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import public_names
 from recipes_table import table as recipes_table
 
+from notebooks import NAMES as NOTEBOOKS
+
 ROOT = Path(__file__).resolve().parents[2]
 # In Markdown, and in HTML with the quotes as JSON has them.
 BADGE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
@@ -34,17 +36,17 @@ def write(folder):
 
 def _write_notebooks(folder):
     """Copies the notebooks, and lists them on a page of their own."""
-    found = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    for path in found:
+    for name in NOTEBOOKS:
+        path = ROOT / "notebooks" / f"{name}.ipynb"
         text = for_site(path.read_text("utf-8"))
         (folder / path.name).write_text(text, "utf-8")
-    toctree = "".join(f"{path.stem}\n" for path in found)
+    toctree = "\n".join(NOTEBOOKS)
     text = (
-        f"```{{toctree}}\n:maxdepth: 1\n\n{toctree}```\n"
-        if found
-        else "There are none yet.\n"
+        "# Notebooks\n\nEach opens in Colab by the link below its title. Here "
+        "they are with the\noutputs of two CPU cores.\n\n"
+        f"```{{toctree}}\n:maxdepth: 1\n\n{toctree}\n```\n"
     )
-    (folder / "notebooks.md").write_text(f"# Notebooks\n\n{text}", "utf-8")
+    (folder / "notebooks.md").write_text(text, "utf-8")
 
 
 def for_site(text):
