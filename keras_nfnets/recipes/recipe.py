@@ -291,7 +291,8 @@ class Recipe:
                 **ema,
             ),
             loss=Crossentropy(self.label_smoothing),
-            metrics=["accuracy"],
+            # Unweighted ones would count the padding of `test_batches`.
+            weighted_metrics=["accuracy"],
             agc=agc,
             sam=sam,
         )

@@ -49,11 +49,9 @@ def compile_model(model, settings, steps_per_epoch):
     frozen = finetuning.is_frozen(model)
     recipe = finetuning.recipe_of_part(settings, frozen)
     arguments = recipe.compile_args(steps_per_epoch)
-    # The last test batch is filled up with images of weight zero.
-    arguments["weighted_metrics"] = [
-        *arguments.pop("metrics"),
-        keras.metrics.TopKCategoricalAccuracy(5, name="top5_accuracy"),
-    ]
+    arguments["weighted_metrics"].append(
+        keras.metrics.TopKCategoricalAccuracy(5, name="top5_accuracy")
+    )
     if arguments["agc"]:
         arguments["agc"] = dataclasses.replace(arguments["agc"], detailed=True)
     model.compile(**arguments)

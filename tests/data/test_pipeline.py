@@ -213,8 +213,9 @@ def test_evaluation_is_that_of_all_images_at_once():
             keras.layers.Dense(2, "softmax"),
         ]
     )
+    arguments = recipe.compile_args(1)
     model.compile(
-        loss="categorical_crossentropy", weighted_metrics=["accuracy"]
+        **{k: v for k, v in arguments.items() if k not in ("agc", "sam")}
     )
     batches = data.test_batches(source, recipe)
     found = model.evaluate(batches, verbose=0, return_dict=True)
