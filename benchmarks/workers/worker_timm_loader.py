@@ -49,7 +49,8 @@ def loader_of(options):
         input_size=(3, options.size, options.size),
         batch_size=options.batch,
         is_training=True,
-        use_prefetcher=False,
+        use_prefetcher=True,  # batches are bytes until they are whole
+        device=torch.device("cpu"),
         auto_augment=options.augment,
         color_jitter=None,
         re_prob=0.0,
