@@ -20,6 +20,7 @@ import tables
 import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from workers.pace import batches_per_second
 
 from keras_nfnets.data import folder, train_batches
 from keras_nfnets.data.byte_images import opencv
@@ -177,16 +178,10 @@ def speed(dataset):
     What it reads ahead while others have their turn would count as its speed,
     so every turn begins and ends one, with a pause for what it had begun.
     """
-    iterator = iter(dataset)
-    for _ in range(WARM_UP):
-        next(iterator)
-    start, count = time.perf_counter(), 0
-    while (seconds := time.perf_counter() - start) < SECONDS:
-        next(iterator)
-        count += 1
-    del iterator
+    # The iterator ends with the call.
+    rate = batches_per_second(iter(dataset), SECONDS, WARM_UP)
     time.sleep(PAUSE)
-    return count / seconds
+    return rate
 
 
 def report(pairs, rounds, cores):

@@ -10,9 +10,9 @@ import argparse
 import json
 import os
 import sys
-import time
 
 import torch
+from pace import batches_per_second
 from timm_import import timm
 
 from timm.data import ImageDataset, create_loader  # isort: skip
@@ -33,7 +33,8 @@ def main():
     versions = {"timm": timm.__version__, "torch": torch.__version__}
     answer({"versions": versions})
     for line in sys.stdin:
-        answer(speed(loader, float(line), options.warm_up))
+        batches, seconds = iter(loader), float(line)
+        answer(batches_per_second(batches, seconds, options.warm_up))
 
 
 def answer(content):
@@ -57,18 +58,6 @@ def loader_of(options):
         interpolation="bicubic",
         num_workers=len(os.sched_getaffinity(0)),
     )
-
-
-def speed(loader, seconds, warm_up):
-    """Returns how many batches a second the loader gives."""
-    batches = iter(loader)
-    for _ in range(warm_up):
-        next(batches)
-    start, count = time.perf_counter(), 0
-    while (taken := time.perf_counter() - start) < seconds:
-        next(batches)
-        count += 1
-    return count / taken
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _can_share(distribution, batch):
     if distribution is None or not hasattr(jax, "shard_map"):
         return False
     mesh = distribution.device_mesh.backend_mesh
-    devices = mesh.shape[distribution.batch_dim_name]
+    devices = mesh.shape.get(distribution.batch_dim_name, 1)
     if devices == 1 or batch is None or batch % devices:
         return False
     return not jax.sharding.get_abstract_mesh().manual_axes

@@ -15,9 +15,9 @@ os.environ["XLA_FLAGS"] = (
     f"{flags} --xla_force_host_platform_device_count={DEVICES}"
 )
 
-import jax  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+from compiled_step import compiled_step  # noqa: E402
 
 import keras_nfnets  # noqa: E402
 from keras_nfnets import layers  # noqa: E402
@@ -64,23 +64,9 @@ def train():
 
 def program(model):
     """Returns the FLOP of a device's step, and its gathers and all-reduces."""
-    state = model._get_jax_state(
-        trainable_variables=True,
-        non_trainable_variables=True,
-        optimizer_variables=True,
-        metrics_variables=True,
-    )
     shared = keras.distribution.distribution()
-    data = X[:BATCH], Y[:BATCH]
-    if shared:
-        mesh = shared.device_mesh.backend_mesh
-        batch = jax.sharding.PartitionSpec("batch")
-        data = jax.device_put(data, jax.sharding.NamedSharding(mesh, batch))
-
-    def step(*args):  # not traced yet, as `model.train_step` is
-        return model.train_step(*args)
-
-    compiled = jax.jit(step).lower(state, data).compile()
+    mesh = shared.device_mesh.backend_mesh if shared else None
+    compiled = compiled_step(model, (X[:BATCH], Y[:BATCH]), mesh)
     text = compiled.as_text()
     return {
         "flops": compiled.cost_analysis()["flops"],

@@ -201,26 +201,12 @@ def reduced_by_jax(model):
     import re
 
     import jax
+    from compiled_step import compiled_step
 
-    state = model._get_jax_state(
-        trainable_variables=True,
-        non_trainable_variables=True,
-        optimizer_variables=True,
-        metrics_variables=True,
-    )
-    sharded = jax.sharding.NamedSharding(
-        jax.sharding.Mesh(np.array(jax.devices()), ("batch",)),
-        jax.sharding.PartitionSpec("batch"),
-    )
-    data = jax.device_put((X[:16], Y[:16]), sharded)
-
-    def step(*args):  # not traced yet, as `model.train_step` is
-        return model.train_step(*args)
-
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("batch",))
     # On a CPU narrow groups share larger kernels, with larger gradients.
     with device.tracing_for("tpu"):
-        lowered = jax.jit(step).lower(state, data)
-    text = lowered.compile().as_text()
+        text = compiled_step(model, (X[:16], Y[:16]), mesh).as_text()
     sizes = []
     for line in text.splitlines():
         if re.search(r"= .* all-reduce(-start)?\(", line):
