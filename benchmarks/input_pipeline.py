@@ -42,7 +42,6 @@ PLAIN = dataclasses.replace(
     RECIPE, randaugment_layers=0, mixup_fraction=0.0, cutmix_fraction=0.0
 )
 BATCHED = "keras_nfnets with nfnet_f0's recipe, partners of the batch"
-BATCH_PARTNERS = dataclasses.replace(RECIPE, mix_partners="batch")
 
 
 # timm's policies of four drawn operations. Each one is applied with a
@@ -130,8 +129,11 @@ def pipelines(root):
         LIMIT: limit(root),
         "keras_nfnets without augmentation": train_batches(source, PLAIN),
         "keras_nfnets with nfnet_f0's recipe": train_batches(source, RECIPE),
-        BATCHED: train_batches(source, BATCH_PARTNERS),
+        BATCHED: train_batches(source, in_batch(RECIPE)),
         "keras_nfnets with nfnet_f5's recipe": train_batches(source, LARGE),
+        "keras_nfnets with nfnet_f5's recipe, partners of the batch": (
+            train_batches(source, in_batch(LARGE))
+        ),
     }
     try:
         from keras_cv.layers import RandAugment
@@ -146,6 +148,11 @@ def pipelines(root):
         source, PLAIN, augment=augment
     )
     return contenders
+
+
+def in_batch(recipe):
+    """Returns a recipe whose partners need no images of their own."""
+    return dataclasses.replace(recipe, mix_partners="batch")
 
 
 def limit(root):

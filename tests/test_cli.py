@@ -1,6 +1,8 @@
 """The command line trains, evaluates, predicts and exports."""
 
+import os
 import shutil
+import subprocess
 import sys
 
 import keras
@@ -351,3 +353,21 @@ def test_missing_extra_is_named(refused, patch, tmp_path):
     line = refused(*TRAIN, "--out", tmp_path / "run")
     assert "pip install 'keras-nfnets[data]'" in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("by", ["rich", "print"])
+def test_reader_that_leaves_ends_it_quietly(by):
+    script = "import sys; from keras_nfnets import cli; "
+    if by == "print":
+        script += "from keras_nfnets.cli import tables; "
+        script += "tables.list_networks = lambda **options: print('one'); "
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", script + "sys.exit(cli.main(['list']))"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (cli.SOME_FAILED, b"")

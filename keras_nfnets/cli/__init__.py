@@ -12,6 +12,7 @@ To add a command, add its parser in one of these modules, call that function in
 
 import argparse
 import importlib
+import os
 import sys
 
 from keras_nfnets import __version__
@@ -53,10 +54,16 @@ def main(arguments=None):
         check_names(given)
         # Importing Keras takes seconds. Commands that do without do not wait.
         command = getattr(importlib.import_module(module), name)
-        return command(**given) or 0
+        status = command(**given) or 0
+        sys.stdout.flush()  # A closed pipe shows here at the latest.
+        return status
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes once more when it ends, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         complain(f"error: {error}")
         return BAD_REQUEST

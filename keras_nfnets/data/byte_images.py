@@ -27,11 +27,10 @@ def look_up(image, table):
 
     Args:
         image: uint8 array `(height, width, channels)`.
-        table: uint8 array `(256,)`, or `(256, channels)` for a table per
-            channel.
+        table: Array `(256,)`, or `(256, channels)` for a table per channel.
 
     Returns:
-        A uint8 array of the image's shape.
+        An array of the image's shape, of the table's type.
 
     Example:
 

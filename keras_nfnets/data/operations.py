@@ -108,7 +108,11 @@ def _solarize_add(image, draw):
 def _color(image, draw):
     """Blends an image with its grey image."""
     factor = _blend_factor(draw)
-    return image if factor == 1 else _blend(_grey(image), image, factor)
+    if factor == 1:
+        return image
+    # Broadcasting over three channels is slow.
+    grey = np.repeat(_grey(image), image.shape[-1], axis=-1)
+    return _blend(grey, image, factor)
 
 
 def _contrast(image, draw):
@@ -219,13 +223,12 @@ def _grey(image):
     """Returns the grey image, `(height, width, 1)`."""
     if image.shape[-1] == 1:
         return image
-    # Adding in TensorFlow's order gives its bytes for all 2**24 colours.
     values = VALUES.astype("float32") * np.float32(1 / 255)
-    red, green, blue = (
-        np.take(values * weight, image[..., channel])
-        for channel, weight in enumerate(LUMA)
-    )
-    return ((red + green + blue) * np.float32(255.5)).astype("uint8")[..., None]
+    weighted = look_up(image, values[:, None] * LUMA)
+    # Adding in TensorFlow's order gives its bytes for all 2**24 colours.
+    grey = weighted[..., 0] + weighted[..., 1]
+    grey += weighted[..., 2]
+    return (grey * np.float32(255.5)).astype("uint8")[..., None]
 
 
 def _smooth(image):

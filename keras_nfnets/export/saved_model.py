@@ -17,7 +17,7 @@ import numpy as np
 from keras_nfnets.annotations import FilePath, Shape
 from keras_nfnets.data.crop import Crop
 from keras_nfnets.export import folding
-from keras_nfnets.export.arguments import check_statistics
+from keras_nfnets.export.arguments import check_free, check_statistics
 from keras_nfnets.export.description import Description, check_names
 from keras_nfnets.export.signatures import add_signatures
 from keras_nfnets.export.tensorflow_process import in_tensorflow
@@ -36,8 +36,8 @@ def export_saved_model(
 ) -> None:
     """Writes a TensorFlow SavedModel that takes pixels as they are in files.
 
-    `tensorflow` alone loads it; neither Keras nor this library is needed. What
-    is at the path is replaced once the new one is complete. A SavedModel from
+    `tensorflow` alone loads it; neither Keras nor this library is needed. A
+    SavedModel at the path is replaced once the new one is complete. One from
     the JAX backend runs on the kind of device it was written on; one from
     TensorFlow runs on all.
 
@@ -69,6 +69,8 @@ def export_saved_model(
     Raises:
         RuntimeError: If the Keras backend is neither TensorFlow nor JAX.
         ImportError: If TensorFlow is not installed beside JAX.
+        FileExistsError: If a folder at the path holds other things than a
+            SavedModel.
         OSError: If no space is left on the disk.
         ValueError: If a value of `std` is not positive, or the names are not as
             many as the outputs.
@@ -88,6 +90,7 @@ def export_saved_model(
             f"Received: backend={keras.backend.backend()!r}"
         )
     require("tensorflow", extra="tensorflow")
+    check_free(path, overwrite=True)
     shape = _image_shape(model, input_shape)
     check_statistics(mean, std, [(None, *shape)])
     offset, scale = np.float32(mean), np.float32(std)

@@ -15,7 +15,7 @@ from keras_nfnets.checks import (
     check_rate,
 )
 from keras_nfnets.image_size import sides
-from keras_nfnets.variants.plan import MIN_SIZE
+from keras_nfnets.variants.plan import check_smallest
 
 # A shift by ten times as many pixels is still exact in float32.
 MAX_MAGNITUDE = 10**6
@@ -90,12 +90,8 @@ def _check_bounds(recipe):
 
 def _check_sizes(recipe):
     """Raises a ValueError for images too small or too large for a network."""
+    check_smallest(train_size=recipe.train_size, test_size=recipe.test_size)
     train, test = sides(recipe.train_size), sides(recipe.test_size)
-    if min(train + test) < MIN_SIZE:
-        raise ValueError(
-            f"`train_size` and `test_size` must be at least {MIN_SIZE} "
-            f"pixels. Received: {recipe.train_size} and {recipe.test_size}"
-        )
     resized = [side + recipe.test_margin for side in test]
     largest = max(train, resized, key=math.prod)
     if math.prod(largest) > MAX_PIXELS:

@@ -29,28 +29,31 @@ def print_plan(settings, source, model, steps_per_epoch, devices):
         devices: `keras_nfnets.distribution.Devices`.
     """
     recipe, backend = settings.recipe, keras.backend.backend()
-    epochs = "epoch" if recipe.epochs == 1 else "epochs"
     rows = {
         "network": f"{settings.variant}, {model.count_params():,} parameters",
         "images": f"{source.train_count:,} for training, "
         f"{source.test_count:,} held out, {len(source.class_names)} classes, "
         f"{shown(recipe.train_size)} px ({shown(recipe.test_size)} px for "
         "testing)",
-        "steps": f"{recipe.epochs} {epochs} of {steps_per_epoch:,} batches of "
-        f"{recipe.batch_size} images",
+        "steps": f"{_epochs(recipe.epochs)} of {steps_per_epoch:,} batches "
+        f"of {recipe.batch_size} images",
         "device": f"{devices.replicas} x {devices.kind} on {backend}",
         "precision": settings.precision,
     }
     if settings.weights is not None:
         rows["weights"] = f"{settings.weights}, with a new classifier"
     if settings.freeze_epochs:
-        rows["frozen"] = (
-            f"all but the classifier for {settings.freeze_epochs} epochs"
-        )
+        epochs = _epochs(settings.freeze_epochs)
+        rows["frozen"] = f"all but the classifier for {epochs}"
     table = Table("training", settings.recipe_name, title_justify="left")
     for row in rows.items():
         table.add_row(*row)
     Console().print(table)
+
+
+def _epochs(count):
+    """Returns a number of epochs in words."""
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def print_result(run, seconds):

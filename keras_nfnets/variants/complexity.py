@@ -9,8 +9,8 @@ import dataclasses
 
 from keras_nfnets.checks import check_positive_integer
 from keras_nfnets.variants.plan import (
-    MIN_SIZE,
     block_arguments,
+    check_smallest,
     resolve_variant,
 )
 from keras_nfnets.variants.rounding import (
@@ -116,7 +116,8 @@ def complexity(
     """
     variant, _ = resolve_variant(variant)
     size = variant.test_size if size is None else size
-    _check(size, classes, channels)
+    check_positive_integer(size=size, classes=classes, channels=channels)
+    check_smallest(size=size)
     stem = Cost("stem", 0, size, variant.stem_widths[-1])
     for filters, strides in zip(
         variant.stem_widths, variant.stem_strides, strict=True
@@ -134,15 +135,6 @@ def complexity(
     head.dense(classes, variant.head_width or last.channels)
     head.size = 1
     return [*parts, head]
-
-
-def _check(size, classes, channels):
-    """Raises a ValueError for arguments that no network takes."""
-    if size < MIN_SIZE:
-        raise ValueError(
-            f"`size` must be at least {MIN_SIZE} pixels. Received: size={size}"
-        )
-    check_positive_integer(size=size, classes=classes, channels=channels)
 
 
 def _stages(variant, size, channels):

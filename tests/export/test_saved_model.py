@@ -127,7 +127,7 @@ def test_failed_export_leaves_the_old_one(tmp_path, model, monkeypatch):
     pytest.importorskip("tensorflow")
     folder = tmp_path / "saved_model"
     folder.mkdir()
-    (folder / "old").write_text("old")
+    (folder / "saved_model.pb").write_text("old")
 
     def export_half(self, path, *args, **kwargs):
         Path(path).mkdir()
@@ -136,7 +136,7 @@ def test_failed_export_leaves_the_old_one(tmp_path, model, monkeypatch):
     monkeypatch.setattr(keras.Sequential, "export", export_half)
     with pytest.raises(KeyboardInterrupt):
         export_saved_model(model, folder)
-    assert (folder / "old").read_text() == "old"
+    assert (folder / "saved_model.pb").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
 
 
@@ -152,6 +152,16 @@ def test_missing_tensorflow_names_the_extra(tmp_path, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     with pytest.raises(ImportError, match=r"'keras-nfnets\[tensorflow\]'"):
         export_saved_model(model, tmp_path / "saved_model")
+
+
+@writes_saved_models
+def test_a_folder_of_other_things_stays(tmp_path, model):
+    chapter = tmp_path / "thesis" / "chapter"
+    chapter.parent.mkdir()
+    chapter.write_text("mine")
+    with pytest.raises(FileExistsError, match="holds other things than a Sav"):
+        export_saved_model(model, chapter.parent)
+    assert chapter.read_text() == "mine"
 
 
 @writes_saved_models

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from helpers import BACKEND
+
+jax = pytest.importorskip("jax")
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "grouped_on_devices.py"
 

@@ -107,7 +107,7 @@ def test_unknown_variant():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(size=31), "`size` must be at least 32 pixels. .*size=31"),
+        (dict(size=31), "`size` must be at least 32 pixels a side. .*=31"),
         (
             dict(size=32, classes=0),
             "`classes` must be a positive integer. .*classes=0",
