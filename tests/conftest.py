@@ -31,6 +31,7 @@ import pytest  # noqa: E402
 # is words, files, numbers and graphs that no backend computes.
 SAME_ON_ALL_BACKENDS = (
     "data/test_augmentation.py",
+    "data/test_byte_images.py",
     "data/test_distortion.py",
     "data/test_grid.py",
     "data/test_order.py",

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_nfnets.annotations import Tensor
 from keras_nfnets.data import mixing, randaugment
+from keras_nfnets.data.byte_images import aligned
 from keras_nfnets.data.runtime import tensorflow
 from keras_nfnets.data.stateless import Seeds, StatelessLayer
 from keras_nfnets.recipes.recipe import Recipe
@@ -265,7 +266,7 @@ def _augmentation_of_arrays(recipe):
         else:
             images = np.stack(list(distorted(images)))
             changed = mix(images, partners, weights, boxes)
-        result = np.empty((len(partners), *images.shape[1:]), "uint8")
+        result = aligned((len(partners), *images.shape[1:]), "uint8")
         for index, image in enumerate(changed):
             result[index] = image
         return result

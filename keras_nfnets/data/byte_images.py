@@ -1,16 +1,20 @@
 """Computes look-up tables, statistics and samples of uint8 images.
 
-OpenCV computes them where it can be imported, and NumPy otherwise. Both give
+OpenCV computes most of them where it can be imported, and NumPy otherwise. Both give
 the same bytes. OpenCV is faster, and releases the interpreter's lock meanwhile.
 """
 
 import functools
 import importlib
+import math
 from types import ModuleType
 
 import numpy as np
 
 GREY = 128
+# Bytes. TensorFlow takes over an array that begins at a multiple of them, and
+# copies others.
+ALIGNMENT = 64
 
 
 @functools.cache
@@ -87,6 +91,41 @@ def channel_histograms(image):
         ]
     # OpenCV counts in float32, exactly up to 2**24 pixels.
     return np.asarray(counts).astype("int64")
+
+
+def normalize_lines(images, mean, scale):
+    """Subtracts a mean and multiplies by a scale.
+
+    It goes image by image: one image fits the processor's cache, a batch does
+    not.
+
+    Args:
+        images: uint8 array `(batch, height, line)`, with the channels of all
+            pixels of a line one after the other.
+        mean: float32 array `(line,)`.
+        scale: float32 array `(line,)`.
+
+    Returns:
+        A float32 array of the shape of the images.
+    """
+    result = aligned(images.shape, "float32")
+    for image, normalized in zip(images, result, strict=True):
+        np.subtract(image, mean, out=normalized)
+        normalized *= scale
+    return result
+
+
+def aligned(shape, dtype):
+    """Returns an array, not filled, that TensorFlow need not copy.
+
+    Args:
+        shape: Tuple of integers.
+        dtype: String, the type of a number.
+    """
+    count, dtype = math.prod(shape), np.dtype(dtype)
+    memory = np.empty(count * dtype.itemsize + ALIGNMENT, "uint8")
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start:][: count * dtype.itemsize].view(dtype).reshape(shape)
 
 
 def sample(image, coordinates):

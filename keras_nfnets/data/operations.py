@@ -240,22 +240,39 @@ def _smooth(image):
     blurred = total // 13
     # The papers' code adds thirteenths in float32. Where the exact sum is an
     # integer, rounding errors decide between it and the integer below. Only
-    # these pixels are added in float32.
-    exact = np.flatnonzero(total == 13 * blurred)
+    # these pixels are added in float32. A table has the sums of nine equal
+    # ones, as in the grey that a shift leaves.
+    flat = _is_flat(image)
+    exact = np.flatnonzero((total == 13 * blurred) & ~flat)
     _, width, channels = image.shape
     inner = (width - 2) * channels
     corner = exact + exact // max(inner, 1) * (width * channels - inner)
-    found = np.zeros(len(exact), "float32")
-    for (down, right), weight in zip(np.ndindex(3, 3), SMOOTH, strict=True):
-        place = corner + (down * width + right) * channels
+    blurred.ravel()[exact] = _sum_of_thirteenths(
+        np.take(image, corner + (down * width + right) * channels)
+        for down, right in np.ndindex(3, 3)
+    )
+    result = image.copy()
+    of_table = look_up(image, _sum_of_thirteenths([VALUES] * 9))
+    result[1:-1, 1:-1] = np.where(flat, of_table[1:-1, 1:-1], blurred)
+    return result
+
+
+def _is_flat(image):
+    """Returns where a value equals its eight neighbours; not at the border."""
+    right, down = image[:, 1:] == image[:, :-1], image[1:] == image[:-1]
+    three = right[:, 1:] & right[:, :-1]
+    column = (down[1:] & down[:-1])[:, 1:-1]
+    return column & three[:-2] & three[1:-1] & three[2:]
+
+
+def _sum_of_thirteenths(neighbours):
+    """Adds nine arrays of values, each times its weight in the blur."""
+    total = np.float32(0)
+    for values, weight in zip(neighbours, SMOOTH, strict=True):
         # The papers' code fuses multiplication and addition, so the product is
         # not rounded to float32 before it is added.
-        product = np.take(image, place) * np.float64(weight)
-        found = (found + product).astype("float32")
-    blurred.ravel()[exact] = found.astype("uint16")
-    result = image.copy()
-    result[1:-1, 1:-1] = blurred
-    return result
+        total = (total + values * np.float64(weight)).astype("float32")
+    return total.astype("uint8")
 
 
 OPERATIONS: dict[str, Callable[[np.ndarray, Draw], np.ndarray]] = {

@@ -24,6 +24,7 @@ from keras_nfnets.data.augmentation import (
     augments,
     custom_augmentation,
 )
+from keras_nfnets.data.byte_images import normalize_lines
 from keras_nfnets.data.decoding import (
     decode_test,
     decode_train,
@@ -250,17 +251,23 @@ def _decoded(records, decode):
 
 def _normalized(images, source):
     """Subtracts the source's mean and divides by its standard deviation."""
+    tf = tensorflow()
     # Mean and scale are repeated to a line of pixels. Broadcasting over three
     # channels alone is slow, and constants of an image's size would double the
     # memory that is read.
-    images = tensorflow().cast(images, "float32")
     shape, width = images.shape, images.shape[-2]
     mean, scale = (
         np.tile(np.float32(values), width)
         for values in (source.mean, 1 / np.float64(source.std))
     )
-    lines = tensorflow().reshape(images, (*shape[:-2], mean.size))
-    return tensorflow().reshape((lines - mean) * scale, shape)
+    lines = tf.reshape(images, (*shape[:-2], mean.size))
+    if images.dtype == tf.uint8:
+        lines = tf.numpy_function(
+            normalize_lines, [lines, mean, scale], tf.float32, stateful=False
+        )
+    else:
+        lines = (tf.cast(lines, "float32") - mean) * scale
+    return tf.reshape(lines, shape)
 
 
 def _check_hosts(part, recipe, host, hosts):
