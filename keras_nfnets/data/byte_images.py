@@ -1,7 +1,8 @@
 """Computes look-up tables, statistics and samples of uint8 images.
 
-OpenCV computes most of them where it can be imported, and NumPy otherwise. Both give
-the same bytes. OpenCV is faster, and releases the interpreter's lock meanwhile.
+OpenCV computes most of them where it can be imported, and NumPy otherwise. Both
+give the same bytes. OpenCV is faster, and releases the interpreter's lock
+meanwhile.
 """
 
 import functools
