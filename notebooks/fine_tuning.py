@@ -144,7 +144,8 @@ figure.tight_layout()
 # %% [markdown]
 # ## Name what an image shows
 #
-# The folder of each of these files is its class.
+# The folder of each of these files is its class. Most of them are among the
+# images that were trained on.
 
 # %%
 for path in sorted(folder.rglob("*.png"))[::150]:
@@ -157,7 +158,7 @@ for path in sorted(folder.rglob("*.png"))[::150]:
 # ## By one command
 #
 #     keras-nfnets train --recipe finetune --weights imagenet \
-#         --variant eca_nfnet_l0 --freeze-epochs 1 \
+#         --variant eca_nfnet_l0 --freeze-epochs 3 \
 #         --data folder:photos --out runs/photos
 #
 # does the same, and `keras-nfnets predict runs/photos new.jpg` uses the result.

@@ -34,6 +34,8 @@ from keras_nfnets.cli import main as keras_nfnets_command
 arguments = "train --recipe nfnet_pico --data digits --out run --overwrite"
 epochs = "1" if QUICK else "6"
 status = keras_nfnets_command([*arguments.split(), "--epochs", epochs])
+if status:
+    raise RuntimeError("the message above says what is missing")
 
 # %% [markdown]
 # ## Every format

@@ -13,6 +13,8 @@ import importlib.util
 if importlib.util.find_spec("keras_nfnets") is None:
     # %pip install -q "keras-nfnets[data,onnx] @ git+REPOSITORY"
     pass
+if importlib.util.find_spec("matplotlib") is None:
+    raise ImportError("`pip install 'keras-nfnets[data]'` installs matplotlib")
 
 # %%
 QUICK = False  # a test sets this, for fewer sounds and one epoch
@@ -149,9 +151,10 @@ right = (found.argmax(1) == labels[:held_out]).mean()
 print(f"accuracy {right:.3f}, {1000 * each:.1f} ms per sound")
 
 # %% [markdown]
-# ## The same by the command line
+# ## By the command line
 #
-# Spectrograms in a folder per class, as PNG files of one channel:
+# Spectrograms in a folder per class, as PNG files. Files of a folder are read
+# as RGB, so the weights are taken as they are:
 #
 #     keras-nfnets train --recipe finetune --weights imagenet \
 #         --variant eca_nfnet_l0 --image-size 128x512 \

@@ -14,6 +14,8 @@ import importlib.util
 if importlib.util.find_spec("keras_nfnets") is None:
     # %pip install -q "keras-nfnets[data] @ git+REPOSITORY"
     pass
+if importlib.util.find_spec("matplotlib") is None:
+    raise ImportError("`pip install 'keras-nfnets[data]'` installs matplotlib")
 
 # %%
 QUICK = False  # a test sets this, for one epoch at one batch size

@@ -12,6 +12,10 @@ import importlib.util
 if importlib.util.find_spec("keras_nfnets") is None:
     # %pip install -q "keras-nfnets[data] @ git+REPOSITORY"
     pass
+if importlib.util.find_spec("tensorflow") is None:
+    raise ImportError(
+        "`pip install 'keras-nfnets[tensorflow]'` installs tensorflow"
+    )
 
 # %%
 QUICK = False  # a test sets this, for one epoch of each

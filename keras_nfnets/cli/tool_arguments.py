@@ -19,8 +19,8 @@ def add_convert(commands):
     sub.add_argument(
         "source",
         metavar="SOURCE",
-        help=".npz (the papers'), .safetensors or .pth (timm's), .weights.h5 "
-        "or .keras (ours); no file is unpickled",
+        help=".npz (the papers'), .safetensors, .pth or .bin (timm's), "
+        ".weights.h5 or .keras (ours); no file is unpickled",
     )
     sub.add_argument("destination", metavar="FILE", help="file to write")
     sub.add_argument(

@@ -137,7 +137,10 @@ def read(path: FilePath) -> Preset:
     images = config.get("pretrained_cfg", config)
     if not isinstance(images, dict):
         raise _wrong(path, "have an object as `pretrained_cfg`", images)
-    row = _row(config)
+    try:
+        row = _row(config)
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r}: {error}") from None
     try:
         return _preset(row, images | config)
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
@@ -181,7 +184,7 @@ def _preset(row, fields):
     given = fields.get("input_size") or in_table
     _, test_size = _sides(fields, "test_input_size", given)
     crop = fields.get("test_crop_pct", fields.get("crop_pct", row.test_crop))
-    if crop is not None and not 0 < crop <= 1:
+    if crop is not None and not (_are_numbers([crop]) and 0 < crop <= 1):
         raise ValueError(f"`crop_pct` is {crop!r}, not from 0 to 1")
     variant = dataclasses.replace(
         row,
@@ -200,8 +203,9 @@ def _preset(row, fields):
 def _sides(fields, name, default):
     """Returns the channels and the side of a size, which must be square."""
     size = fields.get(name) or default
-    channels, height, width = size
-    whole = all(type(number) is int for number in size)
+    three = isinstance(size, list) and len(size) == 3
+    channels, height, width = size if three else (0, 0, 0)
+    whole = three and all(type(number) is int for number in size)
     if not whole or channels < 1 or height != width or height < MIN_SIZE:
         raise ValueError(
             f"`{name}` is {size!r}, not channels and equal sides of at least "
@@ -233,9 +237,16 @@ def _pixels(fields, name, default, channels):
         if len(default) != channels:
             raise ValueError(f"`{name}` is missing, for {channels} channel(s)")
         return default
-    if len(values) != channels or not all(map(math.isfinite, values)):
+    if not (_are_numbers(values) and len(values) == channels):
         raise ValueError(f"`{name}` is {values!r}, with {channels} channel(s)")
     return tuple(round(255 * value, 9) for value in values)
+
+
+def _are_numbers(values):
+    """Tells whether a value of JSON is a list of finite numbers."""
+    return isinstance(values, list) and all(
+        type(value) in (int, float) and math.isfinite(value) for value in values
+    )
 
 
 def _class_names(fields, classes):
@@ -246,6 +257,8 @@ def _class_names(fields, classes):
     if isinstance(names, dict):  # of numbers, which may have gaps
         keys = range(classes)
         names = [names.get(str(i), f"class {i}") for i in keys]
+    if not isinstance(names, list):
+        raise ValueError(f"`label_names` is {names!r}, not a list")
     if len(names) != classes:
         raise ValueError(f"`label_names` has {len(names)} of {classes} names")
     texts = fields.get("label_descriptions") or {}

@@ -5,20 +5,16 @@ prepared and what its classes are called.
 """
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_nfnets.annotations import FilePath
-from keras_nfnets.files import replacing
-from keras_nfnets.models import preset_config
 from keras_nfnets.training.model import AGCModel
 from keras_nfnets.variants.plan import resolve_variant
 from keras_nfnets.variants.table import Variant
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 @keras.saving.register_keras_serializable("keras_nfnets")
@@ -35,7 +31,8 @@ class PresetModel(AGCModel):
         *args: `inputs` and `outputs`, as for `keras.Model`.
         variant: String, a key of `VARIANTS`, or a `Variant`. Defaults to
             `None`, for which `keras.models.clone_model` calls; such a model
-            is no preset.
+            is no preset. For other channels than its mean is for, each
+            channel gets the mean over these.
         class_names: Sequence of strings, in the order of the outputs. Defaults
             to `None`, where they are not known.
         **kwargs: `inputs`, `outputs` and `name`, as for `keras.Model`.
@@ -64,9 +61,11 @@ class PresetModel(AGCModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.variant: Variant | None = None
         if variant is not None:
-            variant, _ = resolve_variant(variant)
-        self.variant: Variant | None = variant
+            row, _ = resolve_variant(variant)
+            self.variant = _with_channels(row, self.inputs[0].shape[-1])
+        check_class_names(class_names)
         if class_names is not None:
             class_names = tuple(map(str, class_names))
             self._check_count(class_names)
@@ -113,7 +112,8 @@ class PresetModel(AGCModel):
         """Writes the folder that `from_preset` reads.
 
         It has timm's files: `config.json` and `model.safetensors`. timm loads
-        it too, as `"local-dir:FOLDER"`, if it has the network. Both are written
+        it too, as `"local-dir:FOLDER"`, if it has the network. The `pooling` of
+        a network without a classifier is not in them. Both are written
         under a temporary name, and moved to the folder's at the end. The
         optimizer's state is not in it: `model.save` keeps that.
 
@@ -125,8 +125,10 @@ class PresetModel(AGCModel):
         Raises:
             FileExistsError: If there is something at the path, unless
                 it is a preset and `overwrite` is `True`.
-            ValueError: If the model has no `variant` or no head, or its network
-                is not in the table, apart from its images.
+            ValueError: If the model has no `variant` or no head; if its weights
+                have other names or shapes than that network's, or are not
+                finite; or if the network is not in the table, apart from its
+                images.
             OSError: If the folder cannot be written.
 
         Example:
@@ -135,36 +137,32 @@ class PresetModel(AGCModel):
         >>> model.save_to_preset("pets")
         >>> model = keras_nfnets.from_preset("pets")
         """
-        if self.variant is None:
-            raise ValueError(
-                "the model must have a `variant` to be a preset. Received: "
-                "variant=None"
-            )
-        folder = Path(folder)
-        is_preset = (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
-        if folder.exists() and not (overwrite and is_preset):
-            raise FileExistsError(
-                "`folder` must not exist, or be a preset with `overwrite`. "
-                f"Received: folder={str(folder)!r}, overwrite={overwrite}"
-            )
         # Not at the top: saved files name this class, so it is imported with
         # the package, and weight files would double what that takes.
-        from keras_nfnets.weights import files as weight_files
+        from keras_nfnets.models.preset_saving import save
 
-        preset = preset_config.Preset(
-            self.variant, self._classes(), self.class_names
+        save(self, folder, overwrite)
+
+
+def _with_channels(variant, channels):
+    """Returns a variant whose mean and deviation are for these channels."""
+    if channels == len(variant.pixel_mean):
+        return variant
+    return dataclasses.replace(
+        variant,
+        pixel_mean=(statistics.fmean(variant.pixel_mean),) * channels,
+        pixel_std=(statistics.fmean(variant.pixel_std),) * channels,
+    )
+
+
+def check_class_names(names: Sequence[str] | None) -> None:
+    """Raises a ValueError for one text in place of the names of classes.
+
+    Args:
+        names: What was given as `class_names`.
+    """
+    if isinstance(names, (str, bytes)):
+        raise ValueError(
+            "`class_names` must be a sequence of names. "
+            f"Received: class_names={names!r}"
         )
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(folder) as temporary:
-            temporary.mkdir()
-            preset_config.write(preset, temporary / CONFIG)
-            weight_files.write(self, temporary / WEIGHTS)
-
-    def _classes(self):
-        """Returns the number of classes, or `None` without a classifier."""
-        if "head" not in {layer.name for layer in self.layers}:
-            raise ValueError(
-                "the model must have a layer `head` to be a preset. Received: "
-                f"a model with the outputs {self.output_names}"
-            )
-        return self.get_layer("head").classes

@@ -5,9 +5,7 @@ machine or on the Hugging Face Hub, or a name of the table, which stands for the
 published weights.
 """
 
-import dataclasses
 import os
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,12 @@ from keras_nfnets.checks import unknown_name
 from keras_nfnets.models import preset_config
 from keras_nfnets.models.nfnet import NFNet
 from keras_nfnets.models.preset_config import Preset
-from keras_nfnets.models.preset_model import CONFIG, WEIGHTS, PresetModel
+from keras_nfnets.models.preset_model import PresetModel, check_class_names
+from keras_nfnets.models.preset_saving import CONFIG, WEIGHTS
 from keras_nfnets.variants.table import VARIANTS
 from keras_nfnets.weights import files as weight_files
 from keras_nfnets.weights import hub
-from keras_nfnets.weights.published import fetch
+from keras_nfnets.weights.published import SOURCES, fetch
 
 # What other repositories and folders have in place of WEIGHTS. Loading one
 # runs the code that it names.
@@ -75,6 +74,7 @@ def from_preset(
     >>> keras_nfnets.from_preset("pets").class_names
     ('cat', 'dog')
     """
+    check_class_names(class_names)
     found, weights = _find(preset, load_weights)
     arrays = None
     if weights is not None:
@@ -89,46 +89,68 @@ def from_preset(
     kwargs.setdefault("input_shape", (None, None, channels))
     network = NFNet(found.variant, **kwargs)
     if arrays is not None:
-        weight_files.load_arrays(network, arrays)
+        _load(network, arrays, preset)
     if class_names is None and kwargs["include_top"]:
         same = kwargs["classes"] == found.classes
         class_names = found.class_names if same else None
     return PresetModel(
         network.input,
         network.output,
-        variant=_with_channels(found.variant, network.input.shape[-1]),
+        variant=found.variant,
         class_names=class_names,
         name=network.name,
     )
 
 
-def _with_channels(variant, channels):
-    """Returns a variant whose mean and deviation are for these channels."""
-    if channels == len(variant.pixel_mean):
-        return variant
-    return dataclasses.replace(
-        variant,
-        pixel_mean=(statistics.fmean(variant.pixel_mean),) * channels,
-        pixel_std=(statistics.fmean(variant.pixel_std),) * channels,
+def _load(network, arrays, preset):
+    """Loads a preset's weights, and names it where they do not fit."""
+    try:
+        weight_files.load_arrays(network, arrays)
+    except ValueError as error:
+        raise ValueError(
+            f"The weights of {str(preset)!r} must be of the network that its "
+            f"{CONFIG} names: {error}"
+        ) from None
+
+
+def is_preset(path: FilePath) -> bool:
+    """Tells whether a path is of a preset, with weights of any kind.
+
+    Args:
+        path: String or path.
+    """
+    # As a path, "hf://" would lose a slash.
+    return str(path).startswith(hub.SCHEME) or any(
+        (Path(path) / name).is_file() for name in (WEIGHTS, PICKLED)
     )
 
 
 def _find(preset, load_weights):
     """Returns the `Preset`, and the path of its weights if they are loaded."""
+    if not isinstance(preset, (str, os.PathLike)):
+        raise ValueError(
+            f"`preset` must be a string or a path. Received: preset={preset!r}"
+        )
     text = os.fspath(preset)
     if text.startswith("hf:"):
         found = preset_config.read(hub.fetch_file(text, CONFIG))
         return found, _weights_on_hub(text) if load_weights else None
     if isinstance(preset, str) and preset in VARIANTS:
+        if load_weights and preset not in SOURCES:
+            raise ValueError(
+                "`preset` must be a network with published weights, or "
+                "`load_weights` must be `False`. `keras-nfnets list "
+                f"--pretrained` lists them. Received: preset={preset!r}"
+            )
         weights = fetch(preset) if load_weights else None
         return Preset(VARIANTS[preset], 1000), weights
     folder = Path(text)
-    if not folder.is_dir():
+    if not text or not folder.is_dir():
         raise unknown_name(
             "preset",
             text,
             "hf://OWNER/NAME, a folder that is there, or the name of a network",
-            VARIANTS,
+            [*VARIANTS, *([f"hf://{text}"] if text.count("/") == 1 else [])],
             "`keras_nfnets.list_models()`",
         )
     found = preset_config.read(_file(folder, CONFIG))
@@ -163,8 +185,8 @@ def _pickled(preset):
     return ValueError(
         f"The weights of a preset must be in {WEIGHTS!r}. {str(preset)!r} has "
         f"them pickled alone, in {PICKLED!r}: loading these may run any code. "
-        "`keras-nfnets convert` reads such files without running code, and "
-        "NFNet(weights=...) what it writes"
+        "`keras-nfnets convert` reads such a file with PyTorch, without "
+        "running code, and NFNet(weights=...) what it writes"
     )
 
 

@@ -20,13 +20,12 @@ from keras_nfnets.export.formats import FORMATS
 from keras_nfnets.image_size import Size, checked_size
 from keras_nfnets.models.imagenet import class_names
 from keras_nfnets.models.nfnet import NFNet
-from keras_nfnets.models.preset_model import WEIGHTS, PresetModel
-from keras_nfnets.models.presets import from_preset
+from keras_nfnets.models.preset_model import PresetModel
+from keras_nfnets.models.presets import from_preset, is_preset
 from keras_nfnets.options import EXPORTS, RUNTIMES
 from keras_nfnets.runs.folder import Run
 from keras_nfnets.variants.plan import check_smallest, resolve_variant
 from keras_nfnets.weights import files as weight_files
-from keras_nfnets.weights import hub
 from keras_nfnets.weights.published import fetch
 
 
@@ -82,8 +81,7 @@ def of_path(path: FilePath, runtime: str | None = None) -> Network:
             f"`runtime` must be one of {sorted(RUNTIMES)}. "
             f"Received: runtime={runtime!r}"
         )
-    # As a path, "hf://" would lose a slash.
-    if str(path).startswith(hub.SCHEME) or (Path(path) / WEIGHTS).is_file():
+    if is_preset(path):
         return of_preset(from_preset(path), runtime)
     path = Path(path)
     if path.name == "model.keras" and (path.parent / "config.json").exists():

@@ -223,7 +223,7 @@ def test_name_stands_for_the_published_weights(monkeypatch):
         from_preset("nfnet_f0")
     monkeypatch.undo()
     assert "nfnet_f7" not in published.SOURCES
-    with pytest.raises(ValueError, match="with published weights: nfnet_f0"):
+    with pytest.raises(ValueError, match="`preset` must be .* published wei"):
         from_preset("nfnet_f7")
 
 
@@ -239,12 +239,12 @@ def test_folder_that_is_there_is_kept(pico, tmp_path, monkeypatch):
         model.save_to_preset(other, overwrite=True)
     copy = shutil.copytree(folder, tmp_path / "copy")
 
-    def fail(model, path):
+    def fail(arrays, path):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keras_nfnets.weight_files, "write", fail)
+        patch.setattr(keras_nfnets.weight_files, "write_arrays", fail)
         with pytest.raises(OSError, match="No space left"):
             model.save_to_preset(copy, overwrite=True)
     same(model, from_preset(copy))
@@ -272,6 +272,13 @@ def test_folder_that_is_there_is_kept(pico, tmp_path, monkeypatch):
         ({"images": {"crop_pct": 3, "test_crop_pct": 3}}, "`crop_pct` is 3"),
         ({"images": {"test_input_size": [3, 64, 96]}}, "equal sides"),
         ({"images": {"input_size": [3, 8, 8]}}, "at least 32 pixels"),
+        (
+            {"images": {"input_size": [3, 64]}},
+            "`input_size` is .3, 64., not",
+        ),
+        ({"images": {"std": 0.5}}, "`std` is 0.5, with 3 channel"),
+        ({"images": {"test_crop_pct": "x"}}, "`crop_pct` is 'x', not from 0"),
+        ({"label_names": "ab"}, "`label_names` is 'ab', not a list"),
     ],
 )
 def test_wrong_configuration_is_refused(changes, message, timms, tmp_path):
@@ -302,6 +309,14 @@ def test_file_that_is_missing_or_no_preset(timms, tmp_path):
         from_preset(folder)
     with pytest.raises(ValueError, match="Did you mean 'nfnet_l0'"):
         from_preset("nfnet_l00")
+    with pytest.raises(
+        ValueError, match="Did you mean 'hf://timm/nfnet_l0.ra'"
+    ):
+        from_preset("timm/nfnet_l0.ra")
+    with pytest.raises(ValueError, match="`preset` must be a string or a path"):
+        from_preset(None)
+    with pytest.raises(ValueError, match="`class_names` must be a sequence of"):
+        from_preset("nfnet_pico", load_weights=False, class_names="cat")
 
 
 def test_classifier_takes_presets(timms):
