@@ -20,6 +20,7 @@ from keras_nfnets.export.arguments import (
     check_suffix,
 )
 from keras_nfnets.export.description import Description, check_names
+from keras_nfnets.export.folding.graph import deep_graphs
 from keras_nfnets.export.formats import FORMATS
 from keras_nfnets.export.request import Request
 from keras_nfnets.export.sizes import at_size
@@ -118,7 +119,8 @@ def export(
         )
         if description is not None:
             description.write(temporary)
-        kind.write(request)
+        with deep_graphs():
+            kind.write(request)
         _check(kind, request, path)
 
 

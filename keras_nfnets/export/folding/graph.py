@@ -8,6 +8,9 @@ it up. A layer that can take none gets its tensors multiplied by theirs
 (`Rescaling`).
 """
 
+import contextlib
+import sys
+
 import keras
 from keras import tree
 
@@ -46,6 +49,9 @@ HOMOGENEOUS = (
     keras.layers.ZeroPadding2D,
     keras.layers.ZeroPadding3D,
 )
+
+# Calls of Python. nf_resnet600 has over a thousand layers one behind the other.
+DEEPEST_GRAPH = 20_000
 
 
 def fold(model: keras.Model, keep_unknown: bool = False) -> keras.Model:
@@ -150,9 +156,21 @@ def _fold(model, name, native=False):
     outputs = tree.map_structure(_End(), model.output)
     # The clone has this class and is not compiled either.
     plain = keras.Model(model.input, outputs, name=name)
-    return keras.models.clone_model(
-        plain, clone_function=lambda layer: layer, call_function=graph.call
-    )
+    with deep_graphs():
+        return keras.models.clone_model(
+            plain, clone_function=lambda layer: layer, call_function=graph.call
+        )
+
+
+@contextlib.contextmanager
+def deep_graphs():
+    """Lets Keras, which recurses from layer to layer, map deep graphs."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, DEEPEST_GRAPH))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class _Graph:
