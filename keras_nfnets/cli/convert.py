@@ -116,8 +116,8 @@ def _mapping(model, to, root):
     """Returns a table of what was written, variable by variable."""
     is_timm = to == "timm"
     targets = timm_targets(model) if is_timm else haiku_targets(model, root)
-    name = "timm's name" if is_timm else "the papers' name"
-    table = Table(name, "ours", "shape")
+    title = "timm's name" if is_timm else "the papers' name"
+    table = Table(title, "ours", "shape")
     for name, target in targets.items():
         shape = " x ".join(map(str, target.variable.shape)) or "scalar"
         table.add_row(name, target.variable.path, shape)

@@ -40,8 +40,9 @@ def save(model, folder, overwrite):
             f"Received: folder={str(folder)!r}, overwrite={overwrite}"
         )
     classes = _classes(model)
-    _check_weights(model, classes)
-    arrays = collect(timm_targets(model))
+    targets = timm_targets(model)
+    _check_weights(model, targets, classes)
+    arrays = collect(targets)
     for name, array in arrays.items():
         checked(name, array)
     preset = preset_config.Preset(model.variant, classes, model.class_names)
@@ -62,7 +63,7 @@ def _classes(model):
     return model.get_layer("head").classes
 
 
-def _check_weights(model, classes):
+def _check_weights(model, targets, classes):
     """Raises a ValueError unless the weights are those of the variant."""
     # Shapes are all that is asked for.
     with keras.StatelessScope(initialize_variables=False):
@@ -73,8 +74,8 @@ def _check_weights(model, classes):
             classes=classes or 1000,
         )
     own, expected = (
-        {name: target.shape for name, target in timm_targets(each).items()}
-        for each in (model, network)
+        {name: target.shape for name, target in each.items()}
+        for each in (targets, timm_targets(network))
     )
     for name in sorted(own.keys() | expected.keys()):
         if own.get(name) != expected.get(name):

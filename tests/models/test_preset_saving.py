@@ -15,6 +15,26 @@ def preset(model, outputs=None, **kwargs):
     return PresetModel(model.inputs[0], outputs, **kwargs)
 
 
+def test_ones_own_network_becomes_a_preset(tmp_path):
+    network = NFNet("nfnet_pico", classes=2)
+    model = PresetModel(network.input, network.output, variant="nfnet_pico")
+    model.save_to_preset(tmp_path / "own")
+    copy = from_preset(tmp_path / "own")
+    pairs = zip(network.get_weights(), copy.get_weights(), strict=True)
+    for one, other in pairs:
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="a name for each of 2 outputs"):
+        PresetModel(
+            network.input,
+            network.output,
+            variant="nfnet_pico",
+            class_names=["one"],
+        )
+    features = from_preset("nfnet_pico", load_weights=False, features=True)
+    with pytest.raises(ValueError, match="must have a layer `head`"):
+        features.save_to_preset(tmp_path / "features")
+
+
 def test_a_grey_network_comes_back(tmp_path):
     model = preset(NFNet("nfnet_pico", input_shape=(32, 32, 1), classes=2))
     assert len(model.variant.pixel_mean) == 1

@@ -196,23 +196,6 @@ def test_keras_file_keeps_it_and_a_clone_is_no_preset(pico, tmp_path):
         clone.save_to_preset(tmp_path / "clone")
 
 
-def test_ones_own_network_becomes_a_preset(tmp_path):
-    network = keras_nfnets.NFNet("nfnet_pico", classes=2)
-    model = PresetModel(network.input, network.output, variant="nfnet_pico")
-    model.save_to_preset(tmp_path / "own")
-    same(network, from_preset(tmp_path / "own"))
-    with pytest.raises(ValueError, match="a name for each of 2 outputs"):
-        PresetModel(
-            network.input,
-            network.output,
-            variant="nfnet_pico",
-            class_names=["one"],
-        )
-    features = from_preset("nfnet_pico", load_weights=False, features=True)
-    with pytest.raises(ValueError, match="must have a layer `head`"):
-        features.save_to_preset(tmp_path / "features")
-
-
 def test_name_stands_for_the_published_weights(monkeypatch):
     path = FILES / "weights" / "published_format_full.npz"
     monkeypatch.setattr("keras_nfnets.models.presets.fetch", lambda name: path)
