@@ -198,6 +198,14 @@ PRIVATE_NAMES = (
         backend="tensorflow",
     ),
     PrivateName(
+        "tensorflow.lite.python.lite.TFLiteConverterBase."
+        "_experimental_use_buffer_offset",
+        ("export.litert",),
+        "a LiteRT file of 2 GiB or more has its weights behind its graph",
+        made_in="tensorflow.lite.python.lite.TFLiteConverterBase.__init__",
+        backend="tensorflow",
+    ),
+    PrivateName(
         "tensorflow.python.ops.control_flow_util.GraphOrParentsInXlaContext",
         ("layers.device",),
         "tells whether XLA compiles what is traced",

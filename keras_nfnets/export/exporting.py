@@ -107,7 +107,7 @@ def export(
         check_names(description, model)
     batches = calibration_batches(calibrate, shapes)
     check_suffix(path, kind.suffix, format)
-    with placing(path) as temporary:
+    with placing(path) as temporary, deep_graphs():
         request = Request(
             model,
             temporary,
@@ -119,8 +119,7 @@ def export(
         )
         if description is not None:
             description.write(temporary)
-        with deep_graphs():
-            kind.write(request)
+        kind.write(request)
         _check(kind, request, path)
 
 

@@ -7,6 +7,7 @@ convolutions and GELU take forms there for which LiteRT has kernels.
 
 import functools
 import math
+import tempfile
 import warnings
 
 import keras
@@ -14,6 +15,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_nfnets.export import folding
+from keras_nfnets.export.comparison import named
 from keras_nfnets.export.folding.native import tanh_gelu
 from keras_nfnets.export.tensorflow_process import in_tensorflow
 from keras_nfnets.extras import require
@@ -33,17 +35,9 @@ def write(request):
     Raises:
         ImportError: If TensorFlow is not installed.
         RuntimeError: If the process of TensorFlow fails.
-        ValueError: If the model has layers that cannot be folded, or its
-            weights take 2 GiB or more.
+        ValueError: If the model has layers that cannot be folded.
     """
     folded = folding.fold_for_runtime(request.model)
-    size = folded.count_params() * BYTES[request.precision]
-    if size > MOST_BYTES:
-        raise ValueError(
-            "`model` must take less than 2 GiB in a LiteRT file; another "
-            "`precision` takes less. Received: model whose weights take "
-            f"{size} bytes"
-        )
     folded = request.with_normalization(folded)
     if keras.backend.backend() == "tensorflow":
         convert(folded, request.path, request.precision, request.calibrate)
@@ -61,24 +55,52 @@ def convert(model, path, precision="float32", calibrate=None):
         calibrate: List of arrays, see `Request`. Defaults to `None`.
     """
     tensorflow = require("tensorflow", extra="litert")
-    model = _for_litert(model)
+    with tempfile.TemporaryDirectory() as folder:
+        _save(_for_litert(model), folder)
+        converter = tensorflow.lite.TFLiteConverter.from_saved_model(folder)
+        # The file then has its weights behind the FlatBuffer, which ends at
+        # 2 GiB.
+        large = model.count_params() * BYTES[precision] > MOST_BYTES
+        converter._experimental_use_buffer_offset = large
+        _set_precision(converter, precision, calibrate)
+        with warnings.catch_warnings():
+            # It warns that the inputs have no ranges. They follow from the
+            # images.
+            warnings.simplefilter("ignore", UserWarning)
+            path.write_bytes(converter.convert())
+
+
+def _save(model, folder):
+    """Writes a model as a SavedModel with the names that its file will have."""
+    tensorflow = require("tensorflow", extra="litert")
+    names = _input_names(len(model.inputs))
     signature = [
-        tensorflow.TensorSpec(tensor.shape, tensor.dtype, f"images_{i}")
-        for i, tensor in enumerate(model.inputs)
+        tensorflow.TensorSpec(tensor.shape, tensor.dtype, name)
+        for tensor, name in zip(model.inputs, names, strict=True)
     ]
 
     @tensorflow.function(input_signature=signature)
     def serve(*images):
-        """Calls the model on a list of inputs, in the order of the file."""
+        """Calls the model on a list of inputs, in the order of the names."""
         inputs = tree.pack_sequence_as(model.input, list(images))
-        # Outputs have no names in the file. Those of a dictionary are sorted.
-        return tree.flatten(model(inputs, training=False))
+        return named(model(inputs, training=False))
 
-    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions(
-        [serve.get_concrete_function()]
-    )
-    # By way of a SavedModel the converter does not find the layers' variables.
-    converter.experimental_lower_to_saved_model = False
+    concrete = serve.get_concrete_function()
+    module = tensorflow.Module()
+    module.weights = list(concrete.variables)
+    tensorflow.saved_model.save(module, folder, concrete)
+
+
+def _input_names(count):
+    """Returns the names of a file's inputs, in the order of the model's."""
+    if count == 1:
+        return ["images"]
+    return [f"images_{i}" for i in range(count)]
+
+
+def _set_precision(converter, precision, calibrate):
+    """Sets what TensorFlow's converter makes of the weights."""
+    tensorflow = require("tensorflow", extra="litert")
     if precision != "float32":
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
     if precision == "float16":
@@ -91,10 +113,6 @@ def convert(model, path, precision="float32", calibrate=None):
         converter.target_spec.supported_ops = [
             tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8
         ]
-    with warnings.catch_warnings():
-        # It warns that the inputs have no ranges. They follow from the images.
-        warnings.simplefilter("ignore", UserWarning)
-        path.write_bytes(converter.convert())
 
 
 def _for_litert(model):
@@ -177,6 +195,27 @@ def load(path):
         # TensorFlow's interpreter warns that LiteRT has a package of its own.
         warnings.simplefilter("ignore", UserWarning)
         interpreter = _interpreter()(str(path))
+    if not interpreter.get_signature_list():
+        return _positional(interpreter)
+    signature = interpreter.get_signature_runner()
+    names = sorted(signature.get_input_details(), key=_order)
+
+    def run(inputs):
+        outputs = signature(**dict(zip(names, inputs, strict=True)))
+        return [outputs[name] for name in sorted(outputs, key=_order)]
+
+    return run
+
+
+def _order(name):
+    """Returns what sorts names by their number, where this module counts."""
+    prefix, _, number = name.rpartition("_")
+    counted = prefix in ("images", "outputs") and number.isdigit()
+    return int(number) if counted else 0, name
+
+
+def _positional(interpreter):
+    """Returns a function for a file without names: of another writer."""
     details = interpreter.get_input_details()
 
     def run(inputs):

@@ -1,8 +1,8 @@
 """Writes TensorFlow SavedModels, from TensorFlow, JAX or another backend.
 
-`export_saved_model` writes one from TensorFlow or JAX: Keras exports the model,
-and `signatures` adds what a server is asked for. From PyTorch `write` has a
-process of TensorFlow do it.
+`export_saved_model` writes one from TensorFlow or JAX: the model becomes a
+function of TensorFlow, and `signatures` adds what a server is asked for. From
+PyTorch `write` has a process of TensorFlow do it.
 """
 
 import contextlib
@@ -106,11 +106,41 @@ def export_saved_model(
     )
     with replacing(path) as temporary, _named_errors():
         with tempfile.TemporaryDirectory() as folder:
-            bare = os.path.join(folder, "model")
-            serving.export(bare, "tf_saved_model", verbose=False)
-            add_signatures(bare, temporary, shape, described)
+            graph = _graph(serving, folder)
+            add_signatures(graph, temporary, shape, described)
     if description is not None:
         description.write(path)
+
+
+def _graph(model, folder):
+    """Returns a model as an object of TensorFlow that can be saved.
+
+    Args:
+        model: A functional model with one input.
+        folder: Path of an empty folder. On JAX its files are needed until the
+            object has been saved.
+
+    Returns:
+        A `tf.Module`, or what `tf.saved_model.load` returns, whose function
+        `serve` takes float32 images.
+    """
+    tensorflow = require("tensorflow", extra="tensorflow")
+    if keras.backend.backend() == "jax":
+        bare = os.path.join(folder, "model")
+        model.export(bare, "tf_saved_model", verbose=False)
+        return tensorflow.saved_model.load(bare)
+    # Keras's export takes twice as long here and writes each weight twice: as
+    # its own variable and as TensorFlow's.
+    spec = tensorflow.TensorSpec(model.input_shape, tensorflow.float32)
+
+    @tensorflow.function(input_signature=[spec])
+    def serve(images):
+        return model(images, training=False)
+
+    module = tensorflow.Module()
+    module.serve = serve
+    module.weights = list(serve.get_concrete_function().variables)
+    return module
 
 
 @contextlib.contextmanager

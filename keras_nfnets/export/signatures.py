@@ -19,11 +19,12 @@ from keras_nfnets.image_size import sides
 TOP = 5
 
 
-def add_signatures(source, target, shape, description):
-    """Loads a SavedModel and writes it again with signatures.
+def add_signatures(model, target, shape, description):
+    """Writes a SavedModel with signatures.
 
     Args:
-        source: Path of a SavedModel with an endpoint `serve` of float32 images.
+        model: An object of TensorFlow that can be saved, with a function
+            `serve` of float32 images.
         target: Path of the SavedModel to write.
         shape: Tuple `(height, width, channels)` of the images. Sides may be
             `None`.
@@ -32,7 +33,7 @@ def add_signatures(source, target, shape, description):
     """
     tf = tensorflow()
     module = tf.Module()
-    module.model = tf.saved_model.load(str(source))
+    module.model = model
     spec = tf.TensorSpec((None, *shape), tf.float32, "images")
     module.serve = _serve(module.model, spec)
     if description is None:

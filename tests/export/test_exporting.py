@@ -1,16 +1,18 @@
 """`export` writes what it has checked, or nothing."""
 
+import dataclasses
+import inspect
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
-from folded_models import TINY, randomize
+from folded_models import TINY, randomize, tiny
 from helpers import BACKEND, evaluate
 
-from keras_nfnets import NFNet, layers
-from keras_nfnets.export import comparison, export
+from keras_nfnets import VARIANTS, NFNet, layers
+from keras_nfnets.export import comparison, export, fold, litert
 from keras_nfnets.export.formats import FORMATS
 
 # A process that runs a file where neither Keras nor this library is.
@@ -233,6 +235,43 @@ def test_inputs_of_a_dictionary_are_compared(kind, tmp_path):
         with pytest.raises(ValueError, match="one input to be calibrated"):
             export(both, other, kind, **options)
     assert names(tmp_path) == [path.name]
+
+
+@one_backend
+@pytest.mark.parametrize("large", [False, True])
+def test_litert_keeps_the_order_and_takes_any_size(
+    large, tmp_path, monkeypatch
+):
+    pytest.importorskip("tensorflow")
+    if large:
+        # Weights behind the FlatBuffer, as from 2 GiB on.
+        monkeypatch.setattr(litert, "MOST_BYTES", 10)
+    inputs = [keras.Input((side,)) for side in range(1, 13)]
+    outputs = [keras.layers.Dense(15 - x.shape[1])(x) for x in inputs]
+    path = tmp_path / "model.tflite"
+    export(keras.Model(inputs, outputs), path, "litert")
+    run = FORMATS["litert"].load(path)
+    found = run([np.ones((2, *x.shape[1:]), "float32") for x in inputs])
+    assert [y.shape for y in found] == [(2, y.shape[1]) for y in outputs]
+
+
+@one_backend
+@pytest.mark.parametrize(
+    "write",
+    [fold, pytest.param(export, marks=pytest.mark.long)],
+    ids=["fold", "export"],
+)
+def test_graphs_are_deeper_than_python_allows(write, tmp_path):
+    # 60 blocks fold into a chain of over 400 layers.
+    variant = dataclasses.replace(tiny(VARIANTS["nf_resnet600"]), depths=(60,))
+    model = NFNet(variant, classes=2)
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 350)
+    try:
+        files = [tmp_path / "deep.keras", "keras"] if write is export else []
+        write(model, *files)
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @one_backend

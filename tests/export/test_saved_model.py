@@ -12,7 +12,7 @@ from helpers import evaluate
 
 from keras_nfnets import NFNet
 from keras_nfnets.data import normalize
-from keras_nfnets.export import export_saved_model
+from keras_nfnets.export import export_saved_model, fold
 from keras_nfnets.layers import WSConv2D
 from keras_nfnets.variants.table import Variant
 
@@ -101,6 +101,20 @@ def test_groups_are_served_where_there_is_no_onednn(tmp_path):
 
 
 @writes_saved_models
+@pytest.mark.filterwarnings("ignore:The `native_serialization`")
+def test_each_weight_is_written_once(tmp_path, model):
+    tf = pytest.importorskip("tensorflow")
+    export_saved_model(model, tmp_path / "saved_model")
+    checkpoint = tmp_path / "saved_model" / "variables" / "variables"
+    written = tf.train.load_checkpoint(str(checkpoint))
+    shapes = written.get_variable_to_shape_map()
+    shapes.pop("_CHECKPOINTABLE_OBJECT_GRAPH")
+    weights = fold(model).weights
+    expected = sorted(tuple(weight.shape) for weight in weights)
+    assert sorted(tuple(shape) for shape in shapes.values()) == expected
+
+
+@writes_saved_models
 def test_std_must_be_positive(tmp_path, model):
     pytest.importorskip("tensorflow")
     with pytest.raises(ValueError, match="`std` must be positive"):
@@ -123,17 +137,18 @@ def test_inputs_must_be_one_of_images(tmp_path):
 
 
 @writes_saved_models
+@pytest.mark.filterwarnings("ignore:The `native_serialization`")
 def test_failed_export_leaves_the_old_one(tmp_path, model, monkeypatch):
-    pytest.importorskip("tensorflow")
+    tf = pytest.importorskip("tensorflow")
     folder = tmp_path / "saved_model"
     folder.mkdir()
     (folder / "saved_model.pb").write_text("old")
 
-    def export_half(self, path, *args, **kwargs):
+    def save_half(module, path, *args, **kwargs):
         Path(path).mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(keras.Sequential, "export", export_half)
+    monkeypatch.setattr(tf.saved_model, "save", save_half)
     with pytest.raises(KeyboardInterrupt):
         export_saved_model(model, folder)
     assert (folder / "saved_model.pb").read_text() == "old"
@@ -165,14 +180,16 @@ def test_a_folder_of_other_things_stays(tmp_path, model):
 
 
 @writes_saved_models
+@pytest.mark.filterwarnings("ignore:The `native_serialization`")
 def test_full_disk_names_the_path(tmp_path, model, monkeypatch):
-    errors = pytest.importorskip("tensorflow").errors
+    tf = pytest.importorskip("tensorflow")
+    errors = tf.errors
 
     def fail(*args, **kwargs):
         raise errors.ResourceExhaustedError(None, None, reasons.pop())
 
     reasons = ["OOM when allocating", "x/.part; No space left on device"]
-    monkeypatch.setattr(keras.Sequential, "export", fail)
+    monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(OSError, match="No space left.*: '.*/saved_model'"):
         export_saved_model(model, tmp_path / "saved_model")
     # It is not the disk each time.
