@@ -8,7 +8,8 @@
 #   make test-colab   a part of them on JAX without TensorFlow, as in Colab
 #   make fuzz        3,000 random corruptions of each kind of weight file, and
 #                    of a run folder
-#   make export-all  every network of the table as ONNX, at a small input
+#   make export-all  every network of the table in every format (hours), or in
+#                    those of EXPORT_ARGS="--format onnx"
 #   make packages    wheel and sdist, each tried in an empty environment
 #   make lint        ruff, and mypy over the public surface
 #   make bench       speed and memory, side by side with other libraries
