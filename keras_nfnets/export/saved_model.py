@@ -129,8 +129,8 @@ def _graph(model, folder):
         bare = os.path.join(folder, "model")
         model.export(bare, "tf_saved_model", verbose=False)
         return tensorflow.saved_model.load(bare)
-    # Keras's export takes twice as long here and writes each weight twice: as
-    # its own variable and as TensorFlow's.
+    # Keras's export writes each weight twice: as its own variable and as
+    # TensorFlow's.
     spec = tensorflow.TensorSpec(model.input_shape, tensorflow.float32)
 
     @tensorflow.function(input_signature=[spec])

@@ -256,6 +256,18 @@ def test_litert_keeps_the_order_and_takes_any_size(
 
 
 @one_backend
+def test_litert_files_without_names_are_loaded(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    double = tf.function(lambda x: 2.0 * x)
+    concrete = double.get_concrete_function(tf.TensorSpec((None, 3)))
+    convert = tf.lite.TFLiteConverter.from_concrete_functions
+    path = tmp_path / "double.tflite"
+    path.write_bytes(convert([concrete], double).convert())
+    (found,) = FORMATS["litert"].load(path)([np.ones((2, 3), "float32")])
+    np.testing.assert_array_equal(found, np.full((2, 3), 2.0))
+
+
+@one_backend
 @pytest.mark.parametrize(
     "write",
     [fold, pytest.param(export, marks=pytest.mark.long)],
