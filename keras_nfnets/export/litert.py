@@ -17,6 +17,7 @@ from keras import ops, tree
 from keras_nfnets.export import folding
 from keras_nfnets.export.comparison import named
 from keras_nfnets.export.folding.native import tanh_gelu
+from keras_nfnets.export.saved_model import holding
 from keras_nfnets.export.tensorflow_process import in_tensorflow
 from keras_nfnets.extras import require
 from keras_nfnets.graph import is_functional
@@ -85,10 +86,7 @@ def _save(model, folder):
         inputs = tree.pack_sequence_as(model.input, list(images))
         return named(model(inputs, training=False))
 
-    concrete = serve.get_concrete_function()
-    module = tensorflow.Module()
-    module.weights = list(concrete.variables)
-    tensorflow.saved_model.save(module, folder, concrete)
+    tensorflow.saved_model.save(holding(serve), folder, serve)
 
 
 def _input_names(count):

@@ -137,7 +137,16 @@ def _graph(model, folder):
     def serve(images):
         return model(images, training=False)
 
-    module = tensorflow.Module()
+    return holding(serve)
+
+
+def holding(serve):
+    """Returns a `tf.Module` that can be saved with a function's variables.
+
+    Args:
+        serve: A `tf.function` with an input signature.
+    """
+    module = require("tensorflow", extra="tensorflow").Module()
     module.serve = serve
     module.weights = list(serve.get_concrete_function().variables)
     return module

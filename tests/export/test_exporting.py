@@ -278,10 +278,12 @@ def test_graphs_are_deeper_than_python_allows(write, tmp_path):
     variant = dataclasses.replace(tiny(VARIANTS["nf_resnet600"]), depths=(60,))
     model = NFNet(variant, classes=2)
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(len(inspect.stack()) + 350)
+    lowered = len(inspect.stack()) + 350
+    sys.setrecursionlimit(lowered)
     try:
         files = [tmp_path / "deep.keras", "keras"] if write is export else []
         write(model, *files)
+        assert sys.getrecursionlimit() == lowered
     finally:
         sys.setrecursionlimit(before)
 
